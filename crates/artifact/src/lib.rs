@@ -1,0 +1,1 @@
+//! File formats, manifests, lineage, signatures, the checkpoint store, fetching models.

@@ -1,0 +1,17 @@
+//! The door to disk, time and chance.
+//!
+//! Everything that makes a run depend on the outside goes through this crate: files that appear whole or not at
+//! all ([`atomic`]), digests ([`digest`]), counter-based random numbers ([`random`]), the clock ([`clock`]),
+//! cancellation ([`cancel`]) and what a long job reports while it runs ([`progress`]).
+//!
+//! ```
+//! use luban_base::random::Stream;
+//! let draws = Stream::new(7, &[1, 2]);
+//! assert_eq!(draws.u32_at(5), Stream::new(7, &[1, 2]).u32_at(5));
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod cancel;
+pub mod clock;
+pub mod progress;
+pub mod random;

@@ -1,0 +1,2 @@
+//! The `luban` command: one thin file a command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Artifact to smaller artifact, with a measured quality report.

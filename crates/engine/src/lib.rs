@@ -1,0 +1,1 @@
+//! Inference: the serving executor, cache, batching, sampling.

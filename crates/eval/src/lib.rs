@@ -1,0 +1,1 @@
+//! Tasks and metrics, on the very artifact that is served.

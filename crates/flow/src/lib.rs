@@ -1,0 +1,1 @@
+//! Stages, their registry, recipes, the runner with its cache.

@@ -1,0 +1,1 @@
+//! All SIMD: numeric functions on slices, each with a scalar reference, and the thread pool.

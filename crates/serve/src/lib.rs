@@ -1,0 +1,1 @@
+//! HTTP: wire formats, auth, limits, pages.

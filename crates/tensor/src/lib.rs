@@ -1,0 +1,1 @@
+//! Tensors and the autograd tape, with hand-written backward passes.

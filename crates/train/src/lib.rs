@@ -1,0 +1,1 @@
+//! Objectives, optimizers, schedules, the loop and its checkpoints.
