@@ -11,7 +11,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod atomic;
 pub mod cancel;
 pub mod clock;
+pub mod digest;
+pub mod error;
+pub mod fault;
 pub mod progress;
 pub mod random;
+
+pub use error::{Error, Result};
