@@ -1,0 +1,153 @@
+//! Which crate may use which. Data flows down this list; a crate may use those above it, never those below.
+
+use crate::process::{items, metadata, text};
+
+/// Every crate of the workspace with all that it may use of the others.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("luban-base", &[]),
+    ("luban-kernels", &[]),
+    ("luban-tensor", &["luban-base", "luban-kernels"]),
+    ("luban-text", &["luban-base"]),
+    ("luban-artifact", &["luban-base"]),
+    ("luban-model", &["luban-base", "luban-kernels", "luban-tensor", "luban-artifact"]),
+    ("luban-data", &["luban-base", "luban-text", "luban-artifact"]),
+    ("luban-engine", &["luban-base", "luban-kernels", "luban-artifact", "luban-model", "luban-text"]),
+    ("luban-eval", &["luban-base", "luban-artifact", "luban-data", "luban-engine", "luban-text"]),
+    (
+        "luban-train",
+        &[
+            "luban-base",
+            "luban-kernels",
+            "luban-tensor",
+            "luban-artifact",
+            "luban-model",
+            "luban-data",
+            "luban-text",
+            "luban-eval",
+        ],
+    ),
+    (
+        "luban-compress",
+        &["luban-base", "luban-kernels", "luban-artifact", "luban-model", "luban-data", "luban-text", "luban-eval"],
+    ),
+    ("luban-serve", &["luban-base", "luban-artifact", "luban-engine", "luban-text"]),
+    (
+        "luban-flow",
+        &[
+            "luban-base",
+            "luban-artifact",
+            "luban-compress",
+            "luban-data",
+            "luban-engine",
+            "luban-eval",
+            "luban-kernels",
+            "luban-model",
+            "luban-serve",
+            "luban-text",
+            "luban-train",
+        ],
+    ),
+    (
+        "luban",
+        &[
+            "luban-base",
+            "luban-artifact",
+            "luban-compress",
+            "luban-data",
+            "luban-engine",
+            "luban-eval",
+            "luban-flow",
+            "luban-kernels",
+            "luban-model",
+            "luban-serve",
+            "luban-tensor",
+            "luban-text",
+            "luban-train",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Libraries that belong to one place: HTTP at the edge, a terminal in the command, file formats behind one door.
+const RESERVED: &[(&str, &[&str])] = &[
+    ("axum", &["luban-serve"]),
+    ("clap", &["luban", "luban-flow"]),
+    ("clap_complete", &["luban"]),
+    ("ctrlc", &["luban"]),
+    ("ed25519-dalek", &["luban-artifact"]),
+    ("hyper", &["luban-serve"]),
+    ("indicatif", &["luban"]),
+    ("memmap2", &["luban-artifact"]),
+    ("rustix", &["luban-base"]),
+    ("safetensors", &["luban-artifact"]),
+    ("tokenizers", &["luban-text"]),
+    ("tokio", &["luban-serve"]),
+    ("toml", &["luban-flow"]),
+    ("ureq", &["luban-artifact"]),
+    ("zip", &["luban-artifact"]),
+];
+
+/// A use of one crate by another, dependencies of tests included. Tests of a crate may use it with other features.
+type Use<'a> = (&'a str, &'a str);
+
+/// What the workspace's manifests say against the two tables.
+pub fn problems() -> Result<Vec<String>, String> {
+    let metadata = metadata(false)?;
+    let packages = items(&metadata, "packages");
+    let members = packages.iter().map(|package| text(package, "name")).collect::<Vec<_>>();
+    let uses = packages.iter().flat_map(|package| {
+        items(package, "dependencies").iter().map(|dependency| (text(package, "name"), text(dependency, "name")))
+    });
+    Ok(breaches(&members, &uses.collect::<Vec<_>>()))
+}
+
+fn breaches(members: &[&str], uses: &[Use<'_>]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for member in members.iter().filter(|&&member| allowed(member).is_none()) {
+        problems.push(format!("{member}: a new crate; say what it may use in xtask/src/tidy/graph.rs"));
+    }
+    for &(user, used) in uses {
+        if user != used && members.contains(&used) && allowed(user).is_some_and(|allowed| !allowed.contains(&used)) {
+            problems.push(format!("{user} may not use {used}: xtask/src/tidy/graph.rs lists what each crate may use"));
+        }
+        let reserved = RESERVED.iter().find(|(library, _)| *library == used);
+        if let Some((_, owners)) = reserved.filter(|(_, owners)| !owners.contains(&user)) {
+            problems.push(format!("{user} may not use {used}, which is for {} alone", owners.join(" and ")));
+        }
+    }
+    problems
+}
+
+fn allowed(member: &str) -> Option<&'static [&'static str]> {
+    ALLOWED.iter().find(|(name, _)| *name == member).map(|(_, allowed)| *allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_runs_downhill() {
+        for (index, (name, allowed)) in ALLOWED.iter().enumerate() {
+            for used in *allowed {
+                assert!(ALLOWED[..index].iter().any(|(above, _)| above == used), "{name} uses {used} from below");
+            }
+        }
+    }
+
+    #[test]
+    fn breaches_are_found() {
+        let members = ["luban-base", "luban-text", "luban-new"];
+        let uses = [
+            ("luban-text", "luban-base"),
+            ("luban-base", "luban-text"),
+            ("luban-text", "axum"),
+            ("luban-text", "luban-text"),
+        ];
+        let problems = breaches(&members, &uses);
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[0].starts_with("luban-new:"));
+        assert!(problems[1].starts_with("luban-base may not use luban-text"));
+        assert!(problems[2].starts_with("luban-text may not use axum"));
+    }
+}
