@@ -1,0 +1,125 @@
+//! Training of byte-level BPE: a bounded sample of the texts, counts of its words, merges by frequency.
+//!
+//! The library's own trainer keeps a set of positions for each pair, cannot be stopped, counts in 32 bits and leaves
+//! ties between equal queue entries to hash order; this one is deterministic by construction: counts are sums,
+//! words are sorted, ties go to the smaller pair. The result is a standard `tokenizer.json`.
+
+mod merges;
+mod sample;
+mod words;
+
+use luban_base::cancel::Cancel;
+use luban_base::progress::{Event, Observer};
+use serde_json::{Map, Value, json};
+
+use crate::alphabet;
+use crate::{Error, Result};
+
+/// The one special token: it ends documents, and begins the first.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// How text is cut into words before BPE; no token crosses a cut.
+///
+/// In order: letters (with their combining marks), taking along one character before them that is no letter, digit
+/// or line end (a space, `_`, `.`, `(`), as in GPT-4's pattern; digits in groups of up to three; punctuation with
+/// one leading space and the line ends that follow it; white space, where a line's indentation goes with the line
+/// end before it, so that nested code costs one token a line. No look-around, so a linear-time engine runs it.
+pub const SPLIT: &str = r"[^\r\n\p{L}\p{M}\p{N}]?[\p{L}\p{M}]+|\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s+";
+
+/// The bytes, the special token, and not one merge.
+pub const VOCAB_SIZE_MIN: usize = 257;
+/// More than any published tokenizer has; beyond it training would take hours.
+pub const VOCAB_SIZE_MAX: usize = 1 << 20;
+
+/// How to train a tokenizer.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Tokens in all: the special one, 256 bytes, and merges. Fewer come out where the text has no more pairs that
+    /// occur twice.
+    pub vocab_size: usize,
+    /// Bytes of text to learn from. Of more text a random sample of whole documents is taken; this bounds memory.
+    pub sample_bytes: usize,
+    /// Chooses the sample.
+    pub seed: u64,
+    /// Stops the training.
+    pub cancel: Cancel,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self { vocab_size: 2048, sample_bytes: 16 << 20, seed: 0, cancel: Cancel::new() }
+    }
+}
+
+/// Learns a tokenizer; gives the text of its `tokenizer.json`.
+pub(crate) fn train(
+    texts: impl Iterator<Item = String>,
+    options: &TrainOptions,
+    observer: &dyn Observer,
+) -> Result<String> {
+    check(options)?;
+    let sample = sample::draw(texts, options)?;
+    let words = words::count(&sample, &options.cancel)?;
+    let rules = merges::learn(&words, options, observer)?;
+    if rules.vocab_size() < options.vocab_size {
+        let text = format!(
+            "the tokenizer has {} tokens instead of {}: the text has no more pairs of tokens that occur twice",
+            rules.vocab_size(),
+            options.vocab_size
+        );
+        observer.event(&Event::Note(&text));
+    }
+    Ok(serde_json::to_string_pretty(&file(&rules)).expect("a JSON value is always written") + "\n")
+}
+
+fn check(options: &TrainOptions) -> Result<()> {
+    if (VOCAB_SIZE_MIN..=VOCAB_SIZE_MAX).contains(&options.vocab_size) {
+        return Ok(());
+    }
+    Err(Error::Option {
+        what: "vocab-size",
+        found: options.vocab_size.to_string(),
+        expected: format!("{VOCAB_SIZE_MIN} to {VOCAB_SIZE_MAX}"),
+    })
+}
+
+/// The file, as Hugging Face's library writes it. Ids: 0 the special token, 1 to 256 the bytes in order, then the
+/// merged tokens in the order they were learnt.
+fn file(rules: &merges::Rules) -> Value {
+    let table = alphabet::byte_to_char();
+    let spelled: Vec<String> = rules.tokens().iter().map(|bytes| alphabet::spell(bytes, &table)).collect();
+    let merges: Vec<[&str; 2]> = rules
+        .pairs()
+        .iter()
+        .map(|&(left, right)| [spelled[left as usize].as_str(), spelled[right as usize].as_str()])
+        .collect();
+    let mut vocab = Map::from_iter([(END_OF_TEXT.to_string(), Value::from(0))]);
+    vocab.extend(spelled.iter().zip(1_u32..).map(|(token, id)| (token.clone(), Value::from(id))));
+    let byte_level =
+        json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [{
+            "id": 0, "content": END_OF_TEXT, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+        }],
+        "normalizer": null,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                { "type": "Split", "pattern": { "Regex": SPLIT }, "behavior": "Isolated", "invert": false },
+                byte_level,
+            ],
+        },
+        "post_processor": null,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": vocab,
+            "merges": merges,
+        },
+    })
+}
