@@ -4,12 +4,13 @@
 
 One folder a vector, laid out as Hugging Face lays out a model, with beside it
 
-cases.json             {"cases": [{"tokens": […], "types": […]}]}: token ids, and segment ids for encoders
-expected.safetensors   for case N: `logits_N` (tokens, vocabulary) of decoders; `hidden_N` (tokens, width) after the
-                       last norm; `pooled_N` (width) of encoders with a pooler; `embedding_N` (width), the mean over
-                       tokens scaled to length 1, of sentence encoders
-gradients.safetensors  of decoders, for case 0: the gradient, by each tensor of the checkpoint, of the sum of the
-                       next-token losses in nats (the last token has no target)
+cases.json             {"cases": [{"tokens": […], "types": […], "targets": […]}]}: token ids; segment ids for
+                       encoders; for case 0 of models with a head what each position should predict, null for nothing
+expected.safetensors   for case N: `logits_N` (tokens, vocabulary) of models with a head; `hidden_N` (tokens, width)
+                       after the last norm; `pooled_N` (width) of encoders with a pooler; `embedding_N` (width), the
+                       mean over tokens scaled to length 1, of encoders without a head
+gradients.safetensors  of models with a head, for case 0: the gradient of the summed loss of its targets in nats, by
+                       each tensor of the checkpoint
 
 Every tensor is f32 and every case is run alone, so nothing is padded. All weights are random, norms and biases too:
 a term that is left out shows. Widths are no multiple of a SIMD register, one case is longer than a cache block.
@@ -18,12 +19,13 @@ The same versions of torch and transformers write the same bytes.
 
 import argparse
 import json
+import zlib
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertForMaskedLM, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 VOCAB = 67
 POSITIONS = 80
@@ -37,7 +39,8 @@ def main():
     parser.add_argument("--out", type=Path, default=default, metavar="DIR")
     out = parser.parse_args().out
     torch.set_num_threads(1)
-    for seed, (name, (make, write)) in enumerate(sorted(VECTORS.items())):
+    for name, (make, write_expected) in VECTORS.items():
+        seed = zlib.crc32(name.encode())
         model = make()
         randomise(model, seed)
         folder = out / name
@@ -46,7 +49,7 @@ def main():
         (folder / "generation_config.json").unlink(missing_ok=True)
         if name in OLDER_CONFIGS:
             rotary_base_as_before(folder / "config.json")
-        write(model, folder, make_cases(seed))
+        write_expected(model, folder, make_cases(seed))
         size_kb = sum(file.stat().st_size for file in folder.iterdir()) / 1000
         print(f"{name}: {size_kb:.0f} KB")
         assert size_kb < 150, f"{name} is too large for a test vector"
@@ -100,7 +103,7 @@ def gpt2():
             n_embd=24,
             n_layer=2,
             n_head=3,
-            n_inner=56,
+            n_inner=40,
             bos_token_id=0,
             eos_token_id=0,
             attn_implementation="eager",
@@ -109,36 +112,32 @@ def gpt2():
 
 
 def bert(pooler):
-    config = BertConfig(
-        vocab_size=VOCAB,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=56,
-        max_position_embeddings=POSITIONS,
-        attn_implementation="eager",
-    )
-    return BertModel(config, add_pooling_layer=pooler)
+    return BertModel(bert_config(num_hidden_layers=2, num_attention_heads=3), add_pooling_layer=pooler)
+
+
+def bert_masked_lm():
+    return BertForMaskedLM(bert_config(num_hidden_layers=2, num_attention_heads=3))
 
 
 def minilm():
     """The proportions of all-MiniLM-L6-v2: six layers, twelve heads, four times the width inside."""
-    config = BertConfig(
+    return BertModel(bert_config(num_hidden_layers=6, num_attention_heads=12))
+
+
+def bert_config(**fields):
+    return BertConfig(
         vocab_size=VOCAB,
         hidden_size=24,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=32,
+        intermediate_size=40,
         max_position_embeddings=POSITIONS,
-        hidden_act="gelu",
         attn_implementation="eager",
+        **fields,
     )
-    return BertModel(config)
 
 
 def randomise(model, seed):
     """Fills every parameter from the seed, in the order of names; norm weights lie around one."""
-    generator = torch.Generator().manual_seed(1000 + seed)
+    generator = torch.Generator().manual_seed(seed)
     model.eval()
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -149,7 +148,7 @@ def randomise(model, seed):
 
 
 def make_cases(seed):
-    generator = torch.Generator().manual_seed(2000 + seed)
+    generator = torch.Generator().manual_seed(seed + 1)
     return [torch.randint(0, VOCAB, (length,), generator=generator) for length in CASE_LENGTHS]
 
 
@@ -157,36 +156,59 @@ def make_cases(seed):
 
 
 def write_decoder(model, folder, cases):
+    """Each token predicts the next; the last has no target."""
+    cases = [{"tokens": tokens.tolist()} for tokens in cases]
+    cases[0]["targets"] = cases[0]["tokens"][1:] + [None]
+    write_with_head(model, folder, cases)
+
+
+def write_masked(model, folder, cases):
+    """Every third position is to be restored."""
+    cases = [{"tokens": tokens.tolist(), "types": segments(tokens, index)} for index, tokens in enumerate(cases)]
+    masked = cases[0]["tokens"]
+    cases[0]["targets"] = [(token + 1) % VOCAB if at % 3 == 1 else None for at, token in enumerate(masked)]
+    write_with_head(model, folder, cases)
+
+
+def write_with_head(model, folder, cases):
     expected = {}
     with torch.no_grad():
-        for index, tokens in enumerate(cases):
-            output = model(tokens[None], output_hidden_states=True)
+        for index, case in enumerate(cases):
+            output = model(**inputs(case), output_hidden_states=True)
             expected[f"logits_{index}"] = output.logits[0].clone()
             expected[f"hidden_{index}"] = output.hidden_states[-1][0].clone()
-    write(folder, expected, [{"tokens": tokens.tolist()} for tokens in cases])
-    save_file(gradients(model, cases[0]), folder / "gradients.safetensors")
-
-
-def gradients(model, tokens):
-    logits = model(tokens[None]).logits[0]
-    F.cross_entropy(logits[:-1], tokens[1:], reduction="sum").backward()
-    return {name: parameter.grad.contiguous() for name, parameter in model.named_parameters()}
+    write(folder, expected, cases)
+    rows = [at for at, target in enumerate(cases[0]["targets"]) if target is not None]
+    targets = torch.tensor([cases[0]["targets"][at] for at in rows])
+    F.cross_entropy(model(**inputs(cases[0])).logits[0, rows], targets, reduction="sum").backward()
+    gradients = {name: parameter.grad.contiguous() for name, parameter in model.named_parameters()}
+    save_file(gradients, folder / "gradients.safetensors")
 
 
 def write_encoder(model, folder, cases):
-    expected, written = {}, []
+    cases = [{"tokens": tokens.tolist(), "types": segments(tokens, index)} for index, tokens in enumerate(cases)]
+    expected = {}
     with torch.no_grad():
-        for index, tokens in enumerate(cases):
-            # The second half of a case is its second segment, as in a sentence pair.
-            types = (torch.arange(len(tokens)) * 2 >= len(tokens)).long() if index == 0 else torch.zeros_like(tokens)
-            output = model(tokens[None], token_type_ids=types[None])
+        for index, case in enumerate(cases):
+            output = model(**inputs(case))
             hidden = output.last_hidden_state[0]
             expected[f"hidden_{index}"] = hidden.clone()
             expected[f"embedding_{index}"] = F.normalize(hidden.mean(0), dim=0)
             if output.pooler_output is not None:
                 expected[f"pooled_{index}"] = output.pooler_output[0].clone()
-            written.append({"tokens": tokens.tolist(), "types": types.tolist()})
-    write(folder, expected, written)
+    write(folder, expected, cases)
+
+
+def segments(tokens, index):
+    """The second half of the first case is its second segment, as in a sentence pair."""
+    return [int(index == 0 and 2 * at >= len(tokens)) for at in range(len(tokens))]
+
+
+def inputs(case):
+    arrays = {"input_ids": torch.tensor([case["tokens"]])}
+    if "types" in case:
+        arrays["token_type_ids"] = torch.tensor([case["types"]])
+    return arrays
 
 
 def write(folder, expected, cases):
@@ -201,6 +223,7 @@ VECTORS = {
     "gpt2": (gpt2, write_decoder),
     "bert": (lambda: bert(pooler=True), write_encoder),
     "bert-no-pooler": (lambda: bert(pooler=False), write_encoder),
+    "bert-masked-lm": (bert_masked_lm, write_masked),
     "minilm": (minilm, write_encoder),
 }
 # Half of the Llama vectors have the rotary base in `rope_theta`, half in `rope_parameters`.
