@@ -1,0 +1,189 @@
+//! How a product with a packed B is cut into tasks and blocks.
+
+use std::ops::Range;
+
+use super::MatRef;
+use super::tile::{PANEL, TILE_ROWS, Tile, Weight};
+use crate::buffer::with_scratch;
+use crate::pool::{self, SharedMut};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Rows of B in one block: a panel of it (64 KiB) and a block of A stay in the second cache.
+const DEPTH: usize = 256;
+/// Rows of C in one task at most and, where there are enough of them, at least; multiples of the tile.
+const ROWS_MAX: usize = 96;
+const ROWS_MIN: usize = 24;
+/// Multiply-adds that make a task worth its while.
+const TASK_WORK_MIN: usize = 1 << 15;
+
+/// A product with a packed B. C is row after row with the row length of the whole result, whose columns from
+/// `c_start` on this product computes.
+pub(super) struct Product<'a, B> {
+    pub a: MatRef<'a>,
+    pub b: &'a [B],
+    pub outputs: usize,
+    pub c: SharedMut<f32>,
+    pub c_row: usize,
+    pub c_start: usize,
+    pub from_c: bool,
+}
+
+/// Computes the product; `finish(columns, row)` is called once for each finished piece of a row.
+pub(super) fn multiply<B: Weight>(product: &Product<'_, B>, finish: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+    let (m, k) = product.a.shape();
+    let panels = product.outputs.div_ceil(PANEL);
+    if m == 0 || panels == 0 {
+        return;
+    }
+    let (rows, group) = grid(m, panels, k);
+    let groups = panels.div_ceil(group);
+    pool::parallel(m.div_ceil(rows) * groups, |task| {
+        let (row, panel) = (task / groups * rows, task % groups * group);
+        let rows = row..m.min(row + rows);
+        let panels = panel..panels.min(panel + group);
+        let columns = panels.start * PANEL..product.outputs.min(panels.end * PANEL);
+        dispatch(Block { product, rows: rows.clone(), panels });
+        for row in rows {
+            // SAFETY: this task alone writes this piece of C.
+            let piece =
+                unsafe { product.c.slice(row * product.c_row + product.c_start + columns.start, columns.len()) };
+            finish(columns.clone(), piece);
+        }
+    });
+}
+
+/// Rows and panels of a task: as large as still gives every thread a few.
+fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
+    let (mut rows, mut group) = (m.min(ROWS_MAX).next_multiple_of(TILE_ROWS), panels);
+    let threads = pool::threads();
+    let work = m.saturating_mul(panels * PANEL).saturating_mul(k);
+    let wanted = if threads == 1 { 1 } else { (threads * 4).min(work / TASK_WORK_MIN) };
+    let tasks = |rows: usize, group: usize| m.div_ceil(rows) * panels.div_ceil(group);
+    // Panels first, down to a few (a packed block of A serves them all), then rows, then panels again.
+    while tasks(rows, group) < wanted && group > 4 {
+        group = group.div_ceil(2);
+    }
+    while tasks(rows, group) < wanted && rows > ROWS_MIN {
+        rows = (rows / 2).next_multiple_of(TILE_ROWS);
+    }
+    while tasks(rows, group) < wanted && group > 1 {
+        group = group.div_ceil(2);
+    }
+    (rows, group)
+}
+
+struct Block<'a, B> {
+    product: &'a Product<'a, B>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+impl<B: Weight> Kernel for Block<'_, B> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let a = self.product.a;
+        let k = a.shape().1;
+        for start in (0..k).step_by(DEPTH) {
+            let depth = start..k.min(start + DEPTH);
+            if a.col_stride == 1 {
+                // SAFETY: rows and depth are inside the view of A.
+                let origin = unsafe { a.data.as_ptr().add(self.rows.start * a.row_stride + start) };
+                self.depth::<S>(
+                    &depth,
+                    Rows { start: origin, tile: TILE_ROWS * a.row_stride, row: a.row_stride, k: 1 },
+                );
+            } else {
+                let tiles = self.rows.len().div_ceil(TILE_ROWS);
+                with_scratch(tiles * TILE_ROWS * depth.len(), |packed| {
+                    pack_rows(a.rows(self.rows.clone()).columns(depth.clone()), packed);
+                    let tile = TILE_ROWS * depth.len();
+                    self.depth::<S>(&depth, Rows { start: packed.as_ptr(), tile, row: 1, k: TILE_ROWS });
+                });
+            }
+        }
+    }
+}
+
+/// Where a task finds its rows of A: element (r, t) of tile i is at `start + i * tile + r * row + t * k`.
+#[derive(Clone, Copy)]
+struct Rows {
+    start: *const f32,
+    tile: usize,
+    row: usize,
+    k: usize,
+}
+
+impl<B: Weight> Block<'_, B> {
+    /// One block over k: each panel of B against all rows of the task.
+    #[inline(always)]
+    fn depth<S: Simd>(&self, depth: &Range<usize>, a: Rows) {
+        let k = self.product.a.shape().1;
+        for panel in self.panels.clone() {
+            let b = self.product.b[(panel * k + depth.start) * PANEL..][..depth.len() * PANEL].as_ptr();
+            for (i, row) in self.rows.clone().step_by(TILE_ROWS).enumerate() {
+                let tile = Tile {
+                    rows: TILE_ROWS.min(self.rows.end - row),
+                    vectors: 0,
+                    k: depth.len(),
+                    // SAFETY: inside the rows of A.
+                    a: unsafe { a.start.add(i * a.tile) },
+                    a_row: a.row,
+                    a_k: a.k,
+                    b,
+                    b_k: PANEL,
+                    c: std::ptr::null_mut(),
+                    c_row: 0,
+                    from_c: self.product.from_c || depth.start > 0,
+                };
+                self.tile::<S>(tile, row, panel);
+            }
+        }
+    }
+
+    /// Runs a tile on C itself or, where its columns do not fill the vectors, on a copy.
+    #[inline(always)]
+    fn tile<S: Simd>(&self, mut tile: Tile<B>, row: usize, panel: usize) {
+        let product = self.product;
+        let columns = PANEL.min(product.outputs - panel * PANEL);
+        let start = |r: usize| (row + r) * product.c_row + product.c_start + panel * PANEL;
+        tile.vectors = columns.div_ceil(LANES);
+        if columns.is_multiple_of(LANES) {
+            tile.c_row = product.c_row;
+            // SAFETY: the task owns these rows and columns of C; A and B were cut by `depth`.
+            unsafe {
+                tile.c = product.c.pointer(start(0));
+                B::tile::<S>(tile);
+            }
+            return;
+        }
+        let mut copy = [0.0; TILE_ROWS * PANEL];
+        (tile.c, tile.c_row) = (copy.as_mut_ptr(), PANEL);
+        // SAFETY: as above; the copy holds six rows of a whole panel.
+        unsafe {
+            let row_of_c = |r| product.c.slice(start(r), columns);
+            if tile.from_c {
+                (0..tile.rows).for_each(|r| copy[r * PANEL..][..columns].copy_from_slice(row_of_c(r)));
+            }
+            B::tile::<S>(tile);
+            (0..tile.rows).for_each(|r| row_of_c(r).copy_from_slice(&copy[r * PANEL..][..columns]));
+        }
+    }
+}
+
+/// Packs rows of A in tiles of six: `[tile][k][6]`. The last tile's missing rows stay as they are: none reads them.
+fn pack_rows(a: MatRef<'_>, packed: &mut [f32]) {
+    let (rows, k) = a.shape();
+    for (tile, out) in packed.chunks_exact_mut(TILE_ROWS * k).enumerate() {
+        let start = tile * TILE_ROWS;
+        let rows = TILE_ROWS.min(rows - start);
+        for (t, out) in out.chunks_exact_mut(TILE_ROWS).enumerate() {
+            let from = &a.data[start * a.row_stride + t * a.col_stride..];
+            if a.row_stride == 1 && rows == TILE_ROWS {
+                out.copy_from_slice(&from[..TILE_ROWS]);
+            } else {
+                (0..rows).for_each(|r| out[r] = from[r * a.row_stride]);
+            }
+        }
+    }
+}

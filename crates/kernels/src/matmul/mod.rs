@@ -1,0 +1,192 @@
+//! Matrix products whose every output is one sequential chain of fused multiply-adds over k.
+//!
+//! So an output depends on its row of A, its column of B and nothing else: not on the other rows, the threads, the
+//! blocking or the instruction set. It equals [`crate::reference::matmul`] bit for bit. Blocks over k continue from
+//! the stored sums, which is exact.
+//!
+//! B is packed in panels of 64 columns (`[outputs / 64][inputs][64]`, zero padded). Threads split the outputs, never
+//! k. The blocking follows Goto and van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
+
+mod blocks;
+mod pack;
+pub(crate) mod tile;
+
+use crate::buffer::with_scratch;
+use crate::pool::SharedMut;
+use blocks::{Product, multiply};
+pub use pack::{pack, pack_i8, packed_i8_len, packed_len};
+use tile::PANEL;
+
+/// Packed columns times k that one pass over B holds in scratch: 4 MiB.
+const SCRATCH_FLOATS: usize = 1 << 20;
+/// Rows of B that one pass packs at most, so that a pass has at least 256 columns.
+const DEPTH_MAX: usize = 4096;
+
+/// A view of a matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Clone, Copy, Debug)]
+pub struct MatRef<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> MatRef<'a> {
+    /// A matrix stored row after row.
+    ///
+    /// # Panics
+    /// If `data` does not hold exactly rows × cols elements.
+    pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_len("matrix", data.len(), &[rows, cols]);
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transposed view.
+    pub fn transposed(self) -> Self {
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
+    }
+
+    /// The view of some columns.
+    ///
+    /// # Panics
+    /// If the range ends beyond the columns.
+    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
+        let start = (range.start * self.col_stride).min(self.data.len());
+        Self { data: &self.data[start..], cols: range.len(), ..self }
+    }
+
+    /// The view of some rows.
+    ///
+    /// # Panics
+    /// If the range ends beyond the rows.
+    pub fn rows(self, range: std::ops::Range<usize>) -> Self {
+        self.transposed().columns(range).transposed()
+    }
+
+    /// Number of rows and of columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+}
+
+/// Whether a result replaces what was there or is added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulate {
+    /// The result replaces what was there.
+    Overwrite,
+    /// The sums start from what is there.
+    Add,
+}
+
+/// Sizes of a product with a packed weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of x and y.
+    pub rows: usize,
+    /// Columns of x, rows of the weight.
+    pub inputs: usize,
+    /// Columns of the weight and of y.
+    pub outputs: usize,
+}
+
+/// `c = a b`, or `c += a b`: a is m × k, b is k × n, c is m × n, row after row.
+///
+/// # Panics
+/// If the sizes do not agree.
+pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
+    assert_eq!(a.cols, b.rows, "matmul: columns of a and rows of b");
+    assert_len("matmul: c", c.len(), &[a.rows, b.cols]);
+    if a.cols == 0 && accumulate == Accumulate::Overwrite {
+        c.fill(0.0);
+    }
+    let (c, c_row) = (SharedMut::new(c), b.cols);
+    for depth in steps(a.cols, DEPTH_MAX) {
+        let width = (SCRATCH_FLOATS / depth.len() / PANEL).max(1) * PANEL;
+        let from_c = accumulate == Accumulate::Add || depth.start > 0;
+        for columns in steps(b.cols, width) {
+            let b = b.rows(depth.clone()).columns(columns.clone());
+            with_scratch(packed_len(depth.len(), columns.len()), |packed| {
+                pack(b, packed);
+                let a = a.columns(depth.clone());
+                let product =
+                    Product { a, b: packed, outputs: columns.len(), c, c_row, c_start: columns.start, from_c };
+                multiply(&product, |_, _| {});
+            });
+        }
+    }
+
+    /// Cuts `0..len` into ranges of `step`.
+    fn steps(len: usize, step: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+        (0..len).step_by(step).map(move |start| start..len.min(start + step))
+    }
+}
+
+/// `y = x w + bias`, or `y += x w + bias`, with a weight from [`pack`].
+///
+/// # Panics
+/// If the sizes do not agree.
+pub fn matmul_packed(
+    x: &[f32],
+    packed: &[f32],
+    shape: Shape,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+    accumulate: Accumulate,
+) {
+    assert_eq!(packed.len(), packed_len(shape.inputs, shape.outputs), "matmul_packed: length of the packed weight");
+    let from_c = accumulate == Accumulate::Add;
+    packed_product(x, packed, shape, y, from_c, |columns, row| {
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), shape.outputs, "matmul_packed: length of the bias");
+            row.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
+        }
+    });
+}
+
+/// `y = (x w) * scales + bias` with an int8 weight from [`pack_i8`] and f32 activations: the weights are converted
+/// exactly, the sums are f32.
+///
+/// # Panics
+/// If the sizes do not agree.
+pub fn matmul_packed_i8(x: &[f32], packed: &[i8], scales: &[f32], shape: Shape, bias: Option<&[f32]>, y: &mut [f32]) {
+    assert_eq!(packed.len(), packed_i8_len(shape.inputs, shape.outputs), "matmul_packed_i8: length of the weight");
+    assert_eq!(scales.len(), shape.outputs, "matmul_packed_i8: length of the scales");
+    packed_product(x, packed, shape, y, false, |columns, row| {
+        row.iter_mut().zip(&scales[columns.clone()]).for_each(|(y, s)| *y *= s);
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), shape.outputs, "matmul_packed_i8: length of the bias");
+            row.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
+        }
+    });
+}
+
+fn packed_product<B: tile::Weight>(
+    x: &[f32],
+    packed: &[B],
+    shape: Shape,
+    y: &mut [f32],
+    from_c: bool,
+    finish: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
+) {
+    let Shape { rows, inputs, outputs } = shape;
+    assert_len("packed product: x", x.len(), &[rows, inputs]);
+    assert_len("packed product: y", y.len(), &[rows, outputs]);
+    if inputs == 0 && !from_c {
+        y.fill(0.0);
+    }
+    let a = MatRef::row_major(x, rows, inputs);
+    multiply(&Product { a, b: packed, outputs, c: SharedMut::new(y), c_row: outputs, c_start: 0, from_c }, finish);
+}
+
+/// Asserts that a slice holds the product of the sizes.
+#[track_caller]
+pub(crate) fn assert_len(what: &str, len: usize, sizes: &[usize]) {
+    let expected = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    assert!(expected == Some(len), "{what}: {len} elements for the shape {sizes:?}");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The register kernel of every matrix product: a few rows times a few vectors of columns, sequential over k.
+
+use crate::simd::{LANES, Simd};
+
+/// Rows of a full tile.
+pub(crate) const TILE_ROWS: usize = 6;
+/// Columns of a packed panel.
+pub(crate) const PANEL: usize = 64;
+
+/// Arguments of the register kernel: `c[r][j] = fma over t in order (a[r][t], b[t][j])`, from zero or from `c`.
+///
+/// Element (r, t) of A is at `a + r * a_row + t * a_k`; row t of B at `b + t * b_k`; row r of C at `c + r * c_row`.
+///
+/// Safety: `rows` is 1 to 6; A, and `vectors * 16` columns of B and C, must be readable, and C writable by this
+/// thread alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<B = f32> {
+    pub rows: usize,
+    pub vectors: usize,
+    pub k: usize,
+    pub a: *const f32,
+    pub a_row: usize,
+    pub a_k: usize,
+    pub b: *const B,
+    pub b_k: usize,
+    pub c: *mut f32,
+    pub c_row: usize,
+    pub from_c: bool,
+}
+
+/// The same with int8 weights.
+pub(crate) type TileI8 = Tile<i8>;
+
+/// What a packed B consists of.
+pub(crate) trait Weight: Copy + Send + Sync + 'static {
+    /// # Safety
+    /// 16 elements at `from` must be readable.
+    unsafe fn load<S: Simd>(from: *const Self) -> S;
+    /// # Safety
+    /// See [`Tile`].
+    unsafe fn tile<S: Simd>(tile: Tile<Self>);
+}
+
+impl Weight for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const f32) -> S {
+        // SAFETY: the caller's promise.
+        unsafe { S::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(tile: Tile) {
+        // SAFETY: the caller's promise.
+        unsafe { S::tile(tile) }
+    }
+}
+
+impl Weight for i8 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const i8) -> S {
+        // SAFETY: the caller's promise.
+        unsafe { S::load_i8(from) }
+    }
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(tile: Tile<i8>) {
+        // SAFETY: the caller's promise.
+        unsafe { S::tile_i8(tile) }
+    }
+}
+
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+pub(crate) unsafe fn run_tile<S: Simd>(tile: Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { slices::<S, f32>(tile) }
+}
+
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+pub(crate) unsafe fn run_tile_i8<S: Simd>(tile: TileI8) {
+    // SAFETY: the caller's promise.
+    unsafe { slices::<S, i8>(tile) }
+}
+
+/// Cuts the columns into as many vectors as the registers hold.
+#[inline(always)]
+unsafe fn slices<S: Simd, B: Weight>(tile: Tile<B>) {
+    let mut done = 0;
+    while done < tile.vectors {
+        let step = S::TILE_VECTORS.min(tile.vectors - done);
+        // SAFETY: within the columns that the caller promised.
+        unsafe {
+            let part = Tile { b: tile.b.add(done * LANES), c: tile.c.add(done * LANES), ..tile };
+            if S::TILE_VECTORS == 1 {
+                by_rows::<S, B, 1>(part);
+            } else {
+                match step {
+                    1 => by_rows::<S, B, 1>(part),
+                    2 => by_rows::<S, B, 2>(part),
+                    3 => by_rows::<S, B, 3>(part),
+                    _ => by_rows::<S, B, 4>(part),
+                }
+            }
+        }
+        done += step;
+    }
+}
+
+#[inline(always)]
+unsafe fn by_rows<S: Simd, B: Weight, const L: usize>(tile: Tile<B>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tile.rows {
+            1 => fixed::<S, B, 1, L>(tile),
+            2 => fixed::<S, B, 2, L>(tile),
+            3 => fixed::<S, B, 3, L>(tile),
+            4 => fixed::<S, B, 4, L>(tile),
+            5 => fixed::<S, B, 5, L>(tile),
+            _ => fixed::<S, B, 6, L>(tile),
+        }
+    }
+}
+
+/// `R` rows times `L` vectors, all in registers.
+#[inline(always)]
+unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B>) {
+    let mut sums = [[S::splat(0.0); L]; R];
+    // SAFETY: the caller promised the memory of A, B and C; wrapping steps past their ends are never followed.
+    unsafe {
+        if tile.from_c {
+            for r in 0..R {
+                for l in 0..L {
+                    sums[r][l] = S::load(tile.c.add(r * tile.c_row + l * LANES));
+                }
+            }
+        }
+        let (mut a, mut b) = (tile.a, tile.b);
+        for _ in 0..tile.k {
+            let mut columns = [S::splat(0.0); L];
+            for l in 0..L {
+                columns[l] = B::load::<S>(b.add(l * LANES));
+            }
+            for r in 0..R {
+                let x = S::splat(*a.add(r * tile.a_row));
+                for l in 0..L {
+                    sums[r][l] = x.fma(columns[l], sums[r][l]);
+                }
+            }
+            a = a.wrapping_add(tile.a_k);
+            b = b.wrapping_add(tile.b_k);
+        }
+        for r in 0..R {
+            for l in 0..L {
+                sums[r][l].store(tile.c.add(r * tile.c_row + l * LANES));
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Sixteen lanes of f32, the same on every instruction set, and the one place where kernels are dispatched.
+//!
+//! A kernel is a struct of arguments that implements [`Kernel`]; its `run` is generic over the lanes and always
+//! inlined into a function compiled for the instruction set. Helpers that kernels call must be `#[inline(always)]`
+//! too, and closures must stay away from vectors (they would be compiled without the instruction set).
+//!
+//! The lane types are private to this module and come into being only below [`dispatch`], after detection. That is
+//! why arithmetic on them is safe.
+
+mod math;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::ops::{Add, Div, Mul, Sub};
+
+use crate::cpu;
+use crate::matmul::tile::{Tile, TileI8};
+
+pub(crate) use math::{Math, ln};
+
+/// Lanes of a logical vector.
+pub(crate) const LANES: usize = 16;
+
+/// A logical vector of 16 f32 lanes. Every operation is exact IEEE arithmetic in round-to-nearest, so that all
+/// implementations give the same bits (but for the payload of a NaN).
+pub(crate) trait Simd:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+    /// Logical vectors a row that the matrix kernel keeps in registers beside six rows.
+    const TILE_VECTORS: usize;
+
+    /// All lanes `x`.
+    fn splat(x: f32) -> Self;
+    /// # Safety
+    /// 16 floats at `from` must be readable.
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `count` (at most 16) lanes from memory, the others zero.
+    ///
+    /// # Safety
+    /// `count` floats at `from` must be readable.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    /// Sixteen signed bytes, converted.
+    ///
+    /// # Safety
+    /// 16 bytes at `from` must be readable.
+    unsafe fn load_i8(from: *const i8) -> Self;
+    /// # Safety
+    /// 16 floats at `to` must be writable.
+    unsafe fn store(self, to: *mut f32);
+    /// Stores the first `count` (at most 16) lanes.
+    ///
+    /// # Safety
+    /// `count` floats at `to` must be writable.
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// `self * factor + addend`, rounded once.
+    fn fma(self, factor: Self, addend: Self) -> Self;
+    /// `self < other ? self : other`, hence `other` where either is NaN.
+    fn min(self, other: Self) -> Self;
+    /// `self > other ? self : other`, hence `other` where either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// To the nearest integer, ties to even.
+    fn round(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// Two to the power of each lane, which holds an integer from -126 to 127 (or NaN: then one).
+    fn exp2_of_integer(self) -> Self;
+    /// `self < other ? yes : no`, hence `no` where either is NaN.
+    fn if_less(self, other: Self, yes: Self, no: Self) -> Self;
+    /// The lanes.
+    fn to_array(self) -> [f32; LANES];
+    /// The sum by the fixed tree: lane i plus lane i + 8, then + 4, + 2, + 1.
+    fn sum(self) -> f32;
+    /// The maximum by the same tree.
+    fn largest(self) -> f32;
+
+    /// The matrix kernel, compiled once for the instruction set.
+    ///
+    /// # Safety
+    /// See [`Tile`].
+    unsafe fn tile(tile: Tile);
+    /// The matrix kernel for int8 weights, compiled once for the instruction set.
+    ///
+    /// # Safety
+    /// See [`TileI8`].
+    unsafe fn tile_i8(tile: TileI8);
+
+    /// Lanes from `slice[at..]`, zero past its end.
+    #[inline(always)]
+    fn at(slice: &[f32], at: usize) -> Self {
+        let rest = &slice[at..];
+        // SAFETY: the slice holds as many floats as are read.
+        unsafe {
+            if rest.len() >= LANES { Self::load(rest.as_ptr()) } else { Self::load_first(rest.as_ptr(), rest.len()) }
+        }
+    }
+
+    /// Writes lanes to `slice[at..]`, dropping those past its end.
+    #[inline(always)]
+    fn put(self, slice: &mut [f32], at: usize) {
+        let rest = &mut slice[at..];
+        // SAFETY: the slice holds as many floats as are written.
+        unsafe {
+            if rest.len() >= LANES {
+                self.store(rest.as_mut_ptr());
+            } else {
+                self.store_first(rest.as_mut_ptr(), rest.len());
+            }
+        }
+    }
+}
+
+/// A computation that [`dispatch`] runs with the lanes of the instruction set at hand.
+pub(crate) trait Kernel {
+    /// What it gives.
+    type Output;
+    /// The computation. Implementations must be `#[inline(always)]`.
+    fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// Runs the kernel with the instruction set in use on this thread.
+#[inline]
+pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    match cpu::isa() {
+        // SAFETY: `isa` gives only what this machine can run.
+        #[cfg(target_arch = "x86_64")]
+        cpu::Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        cpu::Isa::Avx2 => unsafe { x86::run_avx2(kernel) },
+        _ => kernel.run::<scalar::Scalar>(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

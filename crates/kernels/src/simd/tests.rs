@@ -1,0 +1,89 @@
+use super::*;
+use crate::cpu::{Isa, with_isa};
+
+/// Runs a function of lanes over a slice.
+struct Map<'a>(fn_name::Name, &'a [f32]);
+
+mod fn_name {
+    #[derive(Clone, Copy)]
+    pub enum Name {
+        Exp,
+        Sigmoid,
+        Erf,
+        Sum,
+    }
+}
+use fn_name::Name;
+
+impl Kernel for Map<'_> {
+    type Output = Vec<f32>;
+    #[inline(always)]
+    fn run<S: Simd>(self) -> Vec<f32> {
+        let mut out = vec![0.0; self.1.len()];
+        let mut i = 0;
+        while i < out.len() {
+            let x = S::at(self.1, i);
+            let y = match self.0 {
+                Name::Exp => x.exp(),
+                Name::Sigmoid => x.sigmoid(),
+                Name::Erf => x.erf(),
+                Name::Sum => S::splat(x.sum()) + S::splat(x.largest()),
+            };
+            y.put(&mut out, i);
+            i += LANES;
+        }
+        out
+    }
+}
+
+fn grid() -> Vec<f32> {
+    (-11_000..11_003).map(|i| i as f32 * 0.009_7).collect()
+}
+
+#[test]
+fn all_instruction_sets_give_the_same_bits() {
+    for name in [Name::Exp, Name::Sigmoid, Name::Erf, Name::Sum] {
+        let run = |isa| with_isa(isa, || dispatch(Map(name, &grid()))).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let expected = run(Isa::Scalar);
+        for isa in Isa::supported() {
+            assert_eq!(run(isa), expected, "{isa:?}");
+        }
+    }
+}
+
+#[test]
+fn exp_is_accurate_over_its_range() {
+    for (x, y) in grid().into_iter().zip(dispatch(Map(Name::Exp, &grid()))) {
+        let exact = f64::from(x).exp();
+        let unit = f64::from(f32::EPSILON) * exact.max(f64::from(f32::MIN_POSITIVE));
+        if exact < f64::from(f32::MAX) {
+            assert!((f64::from(y) - exact).abs() <= 1.1 * unit, "exp({x}) = {y}, exactly {exact}");
+        } else {
+            assert_eq!(y, f32::INFINITY);
+        }
+    }
+    let special = dispatch(Map(Name::Exp, &[0.0, -0.0, f32::NEG_INFINITY, f32::INFINITY, f32::NAN, -1e30]));
+    assert_eq!(special[..4], [1.0, 1.0, 0.0, f32::INFINITY]);
+    assert!(special[4].is_nan() && special[5] == 0.0);
+}
+
+#[test]
+fn erf_and_sigmoid_are_accurate() {
+    let (erf, sigmoid) = (dispatch(Map(Name::Erf, &grid())), dispatch(Map(Name::Sigmoid, &grid())));
+    for (i, x) in grid().into_iter().enumerate() {
+        assert!((f64::from(erf[i]) - crate::reference::erf(f64::from(x))).abs() < 3e-7, "erf({x}) = {}", erf[i]);
+        let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
+        assert!((f64::from(sigmoid[i]) - exact).abs() <= 2e-7 * exact + 1e-38, "sigmoid({x}) = {}", sigmoid[i]);
+    }
+}
+
+#[test]
+fn ln_is_accurate() {
+    for i in 1..100_000u32 {
+        let x = f32::from_bits(i * 21_000);
+        let exact = f64::from(x).ln();
+        assert!((f64::from(ln(x)) - exact).abs() <= exact.abs() * 6.1e-8, "ln({x}) = {}, exactly {exact}", ln(x));
+    }
+    assert_eq!((ln(1.0), ln(0.0), ln(f32::INFINITY)), (0.0, f32::NEG_INFINITY, f32::INFINITY));
+    assert!(ln(-1.0).is_nan() && ln(f32::NAN).is_nan());
+}

@@ -1,0 +1,277 @@
+//! The lanes on x86: one 512-bit register, or a pair of 256-bit ones.
+//!
+//! SAFETY of every block here: these types exist only below `run_avx512` and `run_avx2`, whose callers have checked
+//! that the machine has the instructions; memory operations pass the caller's promise on.
+
+use std::arch::x86_64::*;
+use std::ops::{Add, Div, Mul, Sub};
+
+use super::{Kernel, LANES, Simd};
+use crate::matmul::tile::{Tile, TileI8, run_tile, run_tile_i8};
+
+/// # Safety
+/// The machine must have the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512>()
+}
+
+/// # Safety
+/// The machine must have the instructions.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx2>()
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(__m256, __m256);
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $wide:ident, $half:ident) => {
+        impl $trait for Avx512 {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                Self(unsafe { $wide(self.0, other.0) })
+            }
+        }
+        impl $trait for Avx2 {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                unsafe { Self($half(self.0, other.0), $half(self.1, other.1)) }
+            }
+        }
+    };
+}
+operator!(Add, add, _mm512_add_ps, _mm256_add_ps);
+operator!(Sub, sub, _mm512_sub_ps, _mm256_sub_ps);
+operator!(Mul, mul, _mm512_mul_ps, _mm256_mul_ps);
+operator!(Div, div, _mm512_div_ps, _mm256_div_ps);
+
+/// The mask of the first `count` lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+/// Folds eight lanes by the fixed tree.
+macro_rules! fold_halves {
+    ($eight:expr, $four:ident, $one:ident) => {{
+        let eight = $eight;
+        let four = $four(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = $four(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32($one(two, _mm_shuffle_ps::<1>(two, two)))
+    }};
+}
+
+impl Simd for Avx512 {
+    const TILE_VECTORS: usize = 4;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Self(unsafe { _mm512_set1_ps(x) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        Self(unsafe { _mm512_maskz_loadu_ps(first(count), from) })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        Self(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
+    }
+    #[inline(always)]
+    fn fma(self, factor: Self, addend: Self) -> Self {
+        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm512_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn exp2_of_integer(self) -> Self {
+        unsafe {
+            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)))
+        }
+    }
+    #[inline(always)]
+    fn if_less(self, other: Self, yes: Self, no: Self) -> Self {
+        Self(unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0), no.0, yes.0) })
+    }
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), self.0) };
+        lanes
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        unsafe {
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
+            fold_halves!(eight, _mm_add_ps, _mm_add_ss)
+        }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe {
+            let eight = _mm256_max_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
+            fold_halves!(eight, _mm_max_ps, _mm_max_ss)
+        }
+    }
+    #[inline(always)]
+    unsafe fn tile(tile: Tile) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[inline(never)]
+        unsafe fn compiled(tile: Tile) {
+            unsafe { run_tile::<Avx512>(tile) }
+        }
+        unsafe { compiled(tile) }
+    }
+    #[inline(always)]
+    unsafe fn tile_i8(tile: TileI8) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[inline(never)]
+        unsafe fn compiled(tile: TileI8) {
+            unsafe { run_tile_i8::<Avx512>(tile) }
+        }
+        unsafe { compiled(tile) }
+    }
+}
+
+impl Simd for Avx2 {
+    const TILE_VECTORS: usize = 1;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        unsafe { Self(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut lanes = [0.0; LANES];
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+            Self::load(lanes.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        unsafe {
+            let low = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()));
+            let high = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            Self(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe {
+            _mm256_storeu_ps(to, self.0);
+            _mm256_storeu_ps(to.add(8), self.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        let lanes = self.to_array();
+        unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count) }
+    }
+    #[inline(always)]
+    fn fma(self, factor: Self, addend: Self) -> Self {
+        unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0), _mm256_fmadd_ps(self.1, factor.1, addend.1)) }
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        unsafe { Self(_mm256_min_ps(self.0, other.0), _mm256_min_ps(self.1, other.1)) }
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        unsafe { Self(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        const MODE: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        unsafe { Self(_mm256_round_ps::<MODE>(self.0), _mm256_round_ps::<MODE>(self.1)) }
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        unsafe { Self(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1)) }
+    }
+    #[inline(always)]
+    fn exp2_of_integer(self) -> Self {
+        unsafe {
+            let low = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
+            let high = _mm256_add_epi32(_mm256_cvtps_epi32(self.1), _mm256_set1_epi32(127));
+            Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(low)), _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high)))
+        }
+    }
+    #[inline(always)]
+    fn if_less(self, other: Self, yes: Self, no: Self) -> Self {
+        unsafe {
+            let low = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0);
+            let high = _mm256_cmp_ps::<_CMP_LT_OQ>(self.1, other.1);
+            Self(_mm256_blendv_ps(no.0, yes.0, low), _mm256_blendv_ps(no.1, yes.1, high))
+        }
+    }
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        unsafe { fold_halves!(_mm256_add_ps(self.0, self.1), _mm_add_ps, _mm_add_ss) }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe { fold_halves!(_mm256_max_ps(self.0, self.1), _mm_max_ps, _mm_max_ss) }
+    }
+    #[inline(always)]
+    unsafe fn tile(tile: Tile) {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        unsafe fn compiled(tile: Tile) {
+            unsafe { run_tile::<Avx2>(tile) }
+        }
+        unsafe { compiled(tile) }
+    }
+    #[inline(always)]
+    unsafe fn tile_i8(tile: TileI8) {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        unsafe fn compiled(tile: TileI8) {
+            unsafe { run_tile_i8::<Avx2>(tile) }
+        }
+        unsafe { compiled(tile) }
+    }
+}
