@@ -1,1 +1,37 @@
-//! Specs, families, the one forward, the recording executor, and the accounting of scale.
+//! A transformer described by data, and the one forward that walks the description.
+//!
+//! - [`spec`]: what a model is: depth, widths, heads, norms, positions, activation, head.
+//! - [`weights`]: the tree of weights of a spec, generic over what a weight is, and its canonical names.
+//! - [`executor`]: the coarse operations that [`forward`] is made of, and their walk.
+//! - [`batch`]: ragged batches of sequences.
+//! - [`families`]: how Hugging Face configurations and weight names map to a spec; one file a family.
+//! - [`recording`]: the executor that keeps what the backward pass needs.
+//! - [`training`]: a model with parameters and gradients.
+//! - [`io`]: a model read from, and laid out as, a Hugging Face folder.
+//! - [`plan`]: the accounting of scale.
+//!
+//! ```
+//! use luban_model::{spec::Spec, weights};
+//! let spec = Spec::llama(64, 2, 4, 256);
+//! let parameters: usize = weights::slots(&spec).iter().map(|slot| slot.len()).sum();
+//! assert_eq!(parameters, spec.parameters());
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod batch;
+mod error;
+pub mod executor;
+pub mod families;
+pub mod io;
+pub mod plan;
+pub mod recording;
+pub mod spec;
+pub mod training;
+pub mod weights;
+
+pub use batch::Batch;
+pub use error::Error;
+pub use executor::{Executor, forward};
+pub use spec::Spec;
+pub use training::TrainableModel;
+pub use weights::ModelWeights;

@@ -1,0 +1,95 @@
+//! Ragged batches: sequences of different lengths, laid one after another without padding.
+
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::spec::Spec;
+
+/// Tokens of several sequences, one row each, with their positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    token_types: Vec<u32>,
+    sequences: Vec<Range<usize>>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A batch of whole sequences, each starting at position 0.
+    pub fn of<'a>(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let mut batch = Self::new();
+        for tokens in sequences {
+            batch.push(tokens, 0);
+        }
+        batch
+    }
+
+    /// Adds rows of one sequence whose first token stands at `first_position`.
+    pub fn push(&mut self, tokens: &[u32], first_position: usize) {
+        let start = self.tokens.len();
+        self.tokens.extend_from_slice(tokens);
+        self.positions.extend((first_position..first_position + tokens.len()).map(|position| position as u32));
+        self.token_types.resize(start + tokens.len(), 0);
+        self.sequences.push(start..start + tokens.len());
+    }
+
+    /// Sets the token types of the sequence that was added last.
+    ///
+    /// # Panics
+    /// If there is not one type for each of its tokens.
+    pub fn set_token_types(&mut self, types: &[u32]) {
+        let last = self.sequences.last().cloned().unwrap_or(0..0);
+        assert_eq!(types.len(), last.len(), "a sequence needs one token type for each token");
+        self.token_types[last].copy_from_slice(types);
+    }
+
+    /// Removes everything, keeping the memory.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.token_types.clear();
+        self.sequences.clear();
+    }
+
+    /// Tokens in all.
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The token of each row.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The position of each row in its own sequence.
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// The token type of each row.
+    pub fn token_types(&self) -> &[u32] {
+        &self.token_types
+    }
+
+    /// The rows of each sequence.
+    pub fn sequences(&self) -> &[Range<usize>] {
+        &self.sequences
+    }
+
+    /// Checks every token, type and position against the model's tables.
+    pub fn check(&self, spec: &Spec) -> Result<(), Error> {
+        let most = |values: &[u32]| values.iter().copied().max().map_or(0, u64::from);
+        let within = |what, found: u64, size: usize| match found < size as u64 {
+            true => Ok(()),
+            false => Err(Error::Batch { what, found, expected: format!("0 to {}", size.saturating_sub(1)) }),
+        };
+        within("a token", most(&self.tokens), spec.vocab)?;
+        within("a position", most(&self.positions), spec.context)?;
+        within("a token type", most(&self.token_types), spec.token_types.max(1))
+    }
+}

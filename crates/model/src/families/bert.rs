@@ -1,0 +1,105 @@
+//! BERT and the sentence encoders that are laid out like it (MiniLM among them).
+
+use serde_json::{Value, json};
+
+use super::config::{Config, activation_name};
+use super::llama::epsilon;
+use super::{Family, Layout, Name};
+use crate::error::Error;
+use crate::spec::{Biases, Head, Norm, NormKind, NormPlace, Position, Spec};
+
+/// See [`super::FAMILIES`].
+pub const FAMILY: Family = Family { name: "bert", spec, holds, config, names: NAMES, body_prefix: "bert." };
+
+const NAMES: &[Name] = &[
+    same("embedding.tokens", "bert.embeddings.word_embeddings.weight"),
+    same("embedding.positions", "bert.embeddings.position_embeddings.weight"),
+    same("embedding.token_types", "bert.embeddings.token_type_embeddings.weight"),
+    same("embedding.norm", "bert.embeddings.LayerNorm"),
+    same("layers.#.attention_norm", "bert.encoder.layer.#.attention.output.LayerNorm"),
+    same("layers.#.q", "bert.encoder.layer.#.attention.self.query"),
+    same("layers.#.k", "bert.encoder.layer.#.attention.self.key"),
+    same("layers.#.v", "bert.encoder.layer.#.attention.self.value"),
+    same("layers.#.out", "bert.encoder.layer.#.attention.output.dense"),
+    same("layers.#.ffn_norm", "bert.encoder.layer.#.output.LayerNorm"),
+    same("layers.#.up", "bert.encoder.layer.#.intermediate.dense"),
+    same("layers.#.down", "bert.encoder.layer.#.output.dense"),
+    same("head.transform", "cls.predictions.transform.dense"),
+    same("head.norm", "cls.predictions.transform.LayerNorm"),
+    same("head.bias", "cls.predictions.bias"),
+];
+
+const fn same(canonical: &'static str, file: &'static str) -> Name {
+    Name { canonical, file, layout: Layout::Same }
+}
+
+fn spec(config: &Config<'_>) -> Result<Spec, Error> {
+    let (width, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+    config.refuse_unless("position_embedding_type", |v| v == "absolute", "this program reads absolute positions")?;
+    config.refuse_unless("is_decoder", |v| v == false, "this program reads BERT as an encoder")?;
+    Ok(Spec {
+        vocab: config.size("vocab_size")?,
+        width,
+        layers: config.size("num_hidden_layers")?,
+        heads,
+        kv_heads: heads,
+        head_width: width.checked_div(heads).unwrap_or(0),
+        ffn_width: config.size("intermediate_size")?,
+        context: config.size("max_position_embeddings")?,
+        norm: Norm {
+            kind: NormKind::Layer,
+            place: NormPlace::Post,
+            epsilon: config.number_or("layer_norm_eps", 1e-12)? as f32,
+        },
+        position: Position::Learned,
+        activation: config.activation("hidden_act")?,
+        gated: false,
+        biases: Biases::ALL,
+        causal: false,
+        token_types: config.size_or("type_vocab_size", 2)?,
+        embedding_norm: true,
+        head: head(config),
+    })
+}
+
+/// Which head a checkpoint has follows from its architecture; the hidden states are what encoders are read for.
+fn head(config: &Config<'_>) -> Head {
+    let architectures = config.get("architectures").and_then(Value::as_array);
+    let masked = |name: &Value| matches!(name.as_str(), Some("BertForMaskedLM" | "BertForPreTraining"));
+    match architectures.is_some_and(|names| names.iter().any(masked)) {
+        true => Head::MaskedToken,
+        false => Head::None,
+    }
+}
+
+fn holds(spec: &Spec) -> bool {
+    !spec.causal
+        && !spec.gated
+        && spec.norm.kind == NormKind::Layer
+        && spec.norm.place == NormPlace::Post
+        && spec.position == Position::Learned
+        && matches!(spec.head, Head::None | Head::MaskedToken)
+        && spec.biases == Biases::ALL
+        && spec.kv_heads == spec.heads
+        && spec.query_width() == spec.width
+        && spec.token_types > 0
+        && spec.embedding_norm
+}
+
+fn config(spec: &Spec) -> Value {
+    json!({
+        "architectures": [if spec.head == Head::MaskedToken { "BertForMaskedLM" } else { "BertModel" }],
+        "model_type": "bert",
+        "vocab_size": spec.vocab,
+        "hidden_size": spec.width,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "intermediate_size": spec.ffn_width,
+        "max_position_embeddings": spec.context,
+        "type_vocab_size": spec.token_types,
+        "hidden_act": activation_name(spec.activation),
+        "layer_norm_eps": epsilon(spec.norm.epsilon),
+        "position_embedding_type": "absolute",
+        "torch_dtype": "float32",
+    })
+}

@@ -1,0 +1,169 @@
+//! How Hugging Face folders map to specs: one file a family, one line in [`FAMILIES`].
+//!
+//! A family says how to read and write its `config.json`, and gives a table from the canonical names of
+//! [`crate::weights`] to the names in its files. Blocks are shared by all; a family's quirks are fields of the spec.
+
+mod bert;
+mod config;
+mod gpt2;
+mod llama;
+
+use serde_json::Value;
+
+pub use config::Config;
+
+use crate::error::Error;
+use crate::spec::Spec;
+use crate::weights::Slot;
+
+/// Every family that this program reads and writes.
+pub const FAMILIES: &[Family] = &[llama::FAMILY, gpt2::FAMILY, bert::FAMILY];
+
+/// A family of models: its configuration and its names.
+#[derive(Debug)]
+pub struct Family {
+    /// The `model_type` of its configurations.
+    pub name: &'static str,
+    /// Reads a configuration.
+    pub spec: fn(&Config<'_>) -> Result<Spec, Error>,
+    /// Whether the family can hold a spec.
+    pub holds: fn(&Spec) -> bool,
+    /// Writes a configuration that [`Family::spec`] reads back.
+    pub config: fn(&Spec) -> Value,
+    /// From canonical names to those in the files; `#` stands for the layer.
+    pub names: &'static [Name],
+    /// What files of the bare body leave out at the start of their names.
+    pub body_prefix: &'static str,
+}
+
+/// One row of a family's table of names.
+#[derive(Debug)]
+pub struct Name {
+    /// The canonical name, without `.weight` or `.bias` where both exist.
+    pub canonical: &'static str,
+    /// The name in the files.
+    pub file: &'static str,
+    /// How the values lie there.
+    pub layout: Layout,
+}
+
+/// How a weight lies in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As the canonical weight does.
+    Same,
+    /// Matrices are inputs × outputs.
+    Transposed,
+    /// Matrices are inputs × outputs, with several maps side by side; this one is the `part`-th of three.
+    TransposedThird {
+        /// From 0.
+        part: usize,
+    },
+}
+
+/// Where a weight stands in a family's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The name in a whole model's files; those of the bare body may leave out [`Family::body_prefix`].
+    pub name: String,
+    /// How the values lie there.
+    pub layout: Layout,
+}
+
+impl Family {
+    /// The family with the given `model_type`.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        FAMILIES.iter().find(|family| family.name == name)
+    }
+
+    /// The first family that can hold the spec.
+    pub fn for_spec(spec: &Spec) -> Option<&'static Self> {
+        FAMILIES.iter().find(|family| (family.holds)(spec))
+    }
+
+    /// Where the family's files keep a weight.
+    ///
+    /// # Panics
+    /// If the family's table lacks a slot of a spec that the family holds; a test walks every family.
+    pub fn place(&self, slot: &Slot) -> Place {
+        let (pattern, layer) = split_layer(&slot.name);
+        let found = self.names.iter().find_map(|row| {
+            let rest = pattern.strip_prefix(row.canonical)?;
+            (rest.is_empty() || rest.starts_with('.')).then(|| (row, rest))
+        });
+        let (row, rest) = found.unwrap_or_else(|| panic!("family {} has no name for {}", self.name, slot.name));
+        let name = row.file.replace('#', layer.unwrap_or_default());
+        let layout = match slot.shape.len() {
+            2 => row.layout,
+            // A bias has nothing to transpose, but may be a part of a longer one.
+            _ => match row.layout {
+                Layout::Transposed => Layout::Same,
+                other => other,
+            },
+        };
+        Place { name: format!("{name}{rest}"), layout }
+    }
+}
+
+/// `layers.3.q.weight` to (`layers.#.q.weight`, `3`).
+fn split_layer(name: &str) -> (String, Option<&str>) {
+    let Some((layer, rest)) = name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) else {
+        return (name.to_owned(), None);
+    };
+    (format!("layers.#.{rest}"), Some(layer))
+}
+
+/// Reads a `config.json`: the family and the spec.
+pub fn read_config(json: &[u8]) -> Result<(&'static Family, Spec, Value), Error> {
+    let value: Value = serde_json::from_slice(json).map_err(|error| Error::Config(error.to_string()))?;
+    let config = Config::new(&value)?;
+    let name = config.text("model_type")?;
+    let family = Family::named(name).ok_or_else(|| {
+        let known = FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", ");
+        Error::Config(format!("model_type is \"{name}\"; this program reads {known}"))
+    })?;
+    let spec = (family.spec)(&config)?;
+    spec.validate()?;
+    Ok((family, spec, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Head;
+    use crate::weights::slots;
+
+    fn example(family: &str) -> Spec {
+        match family {
+            "llama" => Spec { kv_heads: 2, ..Spec::llama(32, 2, 4, 100) },
+            "gpt2" => Spec::gpt2(32, 2, 4, 100),
+            "bert" => Spec { head: Head::MaskedToken, ..Spec::bert(32, 2, 4, 100) },
+            other => panic!("give family {other} an example here"),
+        }
+    }
+
+    #[test]
+    fn every_family_reads_back_what_it_writes() {
+        for family in FAMILIES {
+            let spec = example(family.name);
+            assert!((family.holds)(&spec), "{}", family.name);
+            let json = serde_json::to_vec(&(family.config)(&spec)).unwrap();
+            let (read_family, read, _) = read_config(&json).unwrap();
+            assert_eq!((read_family.name, read), (family.name, spec));
+        }
+    }
+
+    #[test]
+    fn every_slot_of_every_family_has_its_own_place() {
+        for family in FAMILIES {
+            let mut places: Vec<_> = slots(&example(family.name)).iter().map(|slot| {
+                let place = family.place(slot);
+                format!("{} {:?}", place.name, place.layout)
+            }).collect();
+            places.sort();
+            let all = places.len();
+            places.dedup();
+            assert_eq!(places.len(), all, "{}: two slots share a place", family.name);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A model read from a Hugging Face folder, and laid out as one.
+//!
+//! Weights may be f32, f16 or bf16, or int8 with one scale for each output as Hugging Face's `compressed-tensors`
+//! lays them out: `NAME` in I8 beside `NAME_scale`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use luban_artifact::safetensors::{self, Dtype, TensorView, Weights};
+use luban_artifact::{ArtifactWriter, ModelFiles};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use crate::families::{Family, Layout, read_config};
+use crate::spec::Spec;
+use crate::weights::Slot;
+
+/// The file of the configuration.
+pub const CONFIG: &str = "config.json";
+/// The file of the weights.
+pub const WEIGHTS: &str = "model.safetensors";
+/// What the name of a quantized weight's scales ends with.
+const SCALE_SUFFIX: &str = "_scale";
+
+/// The values of one weight, matrices as outputs × inputs, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WeightData {
+    /// As they are.
+    F32(Vec<f32>),
+    /// Each row is its whole numbers times its scale.
+    I8 {
+        /// rows × columns.
+        values: Vec<i8>,
+        /// One for each row.
+        scales: Vec<f32>,
+    },
+}
+
+impl WeightData {
+    /// The values as f32, scales applied.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Self::F32(values) => values,
+            Self::I8 { values, scales } => {
+                let columns = values.len() / scales.len().max(1);
+                let row = |(row, scale): (&[i8], f32)| row.iter().map(move |&v| f32::from(v) * scale).collect::<Vec<_>>();
+                values.chunks(columns.max(1)).zip(scales).flat_map(row).collect()
+            }
+        }
+    }
+}
+
+/// A model's folder, opened and checked: every weight of the spec is there in its shape.
+#[derive(Debug)]
+pub struct Source {
+    family: &'static Family,
+    spec: Spec,
+    config: Value,
+    weights: Weights,
+    path: PathBuf,
+}
+
+/// Opens a model's folder.
+///
+/// # Errors
+/// If the configuration is not one that this program knows, or a weight is missing or of another shape.
+pub fn read(files: &ModelFiles) -> Result<Source, Error> {
+    let (family, spec, config) = read_config(&files.read(CONFIG)?)?;
+    let weights = Weights::open_named(files.map(WEIGHTS)?, &files.dir().join(WEIGHTS))?;
+    let source = Source { family, spec, config, weights, path: files.dir().to_owned() };
+    for slot in crate::weights::slots(&source.spec) {
+        source.locate(&slot)?;
+    }
+    Ok(source)
+}
+
+impl Source {
+    /// The family whose layout the folder has.
+    pub fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The whole configuration.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Bytes of all tensors in the file.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.names().filter_map(|name| self.weights.tensor(name).ok()).map(|view| view.data.len() as u64).sum()
+    }
+
+    /// Reads one weight.
+    ///
+    /// # Errors
+    /// If its type is not one that this program reads.
+    pub fn weight(&self, slot: &Slot) -> Result<WeightData, Error> {
+        let (name, layout, view) = self.locate(slot)?;
+        let rows = slot.shape[0];
+        if let Some(values) = view.to_i8() {
+            let scales = self.scales(&name, layout, rows)?;
+            return Ok(WeightData::I8 { values: arranged(&values, view.shape, layout, slot).into_owned(), scales });
+        }
+        let values = view.to_f32().ok_or_else(|| Error::Weight {
+            name,
+            expected: "F32, F16, BF16 or I8 with scales".into(),
+            found: format!("{:?}", view.dtype),
+        })?;
+        Ok(WeightData::F32(match arranged(&values, view.shape, layout, slot) {
+            Cow::Borrowed(_) => values,
+            Cow::Owned(arranged) => arranged,
+        }))
+    }
+
+    /// A weight's name, layout and tensor, its shape checked.
+    fn locate(&self, slot: &Slot) -> Result<(String, Layout, TensorView<'_>), Error> {
+        let place = self.family.place(slot);
+        let bare = place.name.strip_prefix(self.family.body_prefix);
+        let name = match bare {
+            Some(bare) if !self.weights.contains(&place.name) && self.weights.contains(bare) => bare.to_owned(),
+            _ => place.name,
+        };
+        let expected = file_shape(slot, place.layout);
+        let fail = |found: String| Error::Weight { name: name.clone(), expected: format!("{expected:?}"), found };
+        if !self.weights.contains(&name) {
+            return Err(fail("no such tensor".into()));
+        }
+        let view = self.weights.tensor(&name)?;
+        if view.shape != expected {
+            return Err(fail(format!("{:?}", view.shape)));
+        }
+        Ok((name, place.layout, view))
+    }
+
+    fn scales(&self, name: &str, layout: Layout, rows: usize) -> Result<Vec<f32>, Error> {
+        let name = format!("{name}{SCALE_SUFFIX}");
+        let all = match self.weights.contains(&name) {
+            true => self.weights.to_f32(&name)?,
+            false => Vec::new(),
+        };
+        let (start, expected) = match layout {
+            Layout::TransposedThird { part } => (part * rows, 3 * rows),
+            _ => (0, rows),
+        };
+        if all.len() != expected || all.iter().any(|scale| !scale.is_finite()) {
+            let found = if all.is_empty() { "no such tensor".into() } else { format!("{} values", all.len()) };
+            return Err(Error::Weight { name, expected: format!("{expected} finite scales"), found });
+        }
+        Ok(all[start..start + rows].to_vec())
+    }
+}
+
+/// The shape that a weight has in the family's files.
+fn file_shape(slot: &Slot, layout: Layout) -> Vec<usize> {
+    match (layout, slot.shape.as_slice()) {
+        (Layout::Transposed, &[outputs, inputs]) => vec![inputs, outputs],
+        (Layout::TransposedThird { .. }, &[outputs, inputs]) => vec![inputs, 3 * outputs],
+        (Layout::TransposedThird { .. }, &[length]) => vec![3 * length],
+        (_, shape) => shape.to_vec(),
+    }
+}
+
+/// A file's values as the canonical weight has them.
+fn arranged<'a, T: Copy>(values: &'a [T], file_shape: &[usize], layout: Layout, slot: &Slot) -> Cow<'a, [T]> {
+    let first = match layout {
+        Layout::Same => return Cow::Borrowed(values),
+        Layout::Transposed => 0,
+        Layout::TransposedThird { part } => part * slot.shape[0],
+    };
+    match *file_shape {
+        [length] => Cow::Borrowed(&values[first..first + length / 3]),
+        [inputs, columns] => {
+            let outputs = first..first + slot.shape[0];
+            Cow::Owned(outputs.flat_map(|output| (0..inputs).map(move |input| values[input * columns + output])).collect())
+        }
+        _ => Cow::Borrowed(values),
+    }
+}
+
+/// Writes a model's configuration and weights into an artifact, as the family lays them out. `extra` fields are
+/// added to the configuration; `weight` gives each weight when it is its turn.
+///
+/// # Errors
+/// Those of `weight`, or of the disk.
+pub fn export(
+    writer: &ArtifactWriter,
+    family: &Family,
+    spec: &Spec,
+    extra: Map<String, Value>,
+    mut weight: impl FnMut(&Slot) -> Result<WeightData, Error>,
+) -> Result<(), Error> {
+    let mut config = (family.config)(spec);
+    if let Some(fields) = config.as_object_mut() {
+        fields.extend(extra);
+    }
+    let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::Config(error.to_string()))?;
+    writer.write(CONFIG, &config)?;
+    let mut tensors = BTreeMap::new();
+    for slot in crate::weights::slots(spec) {
+        place(&mut tensors, family, &slot, weight(&slot)?);
+    }
+    let tensors: Vec<_> = tensors.iter().map(|(name, (dtype, shape, bytes))| {
+        (name.clone(), *dtype, shape.clone(), bytes.as_slice())
+    }).collect();
+    let mut file = writer.file(WEIGHTS)?;
+    safetensors::write(&mut file, &tensors, &[("format", "pt")])?;
+    file.finish()?;
+    Ok(())
+}
+
+type FileTensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// Enters a weight among the tensors of a file; parts of a fused one side by side.
+fn place(tensors: &mut FileTensors, family: &Family, slot: &Slot, data: WeightData) {
+    let place = family.place(slot);
+    match data {
+        WeightData::F32(values) => {
+            insert(tensors, place.name, Dtype::F32, slot, place.layout, &values, |v| v.to_le_bytes());
+        }
+        WeightData::I8 { values, scales } => {
+            let scale_slot = Slot { shape: vec![scales.len(), 1], ..slot.clone() };
+            let scale_name = format!("{}{SCALE_SUFFIX}", place.name);
+            insert(tensors, scale_name, Dtype::F32, &scale_slot, place.layout, &scales, |v| v.to_le_bytes());
+            insert(tensors, place.name, Dtype::I8, slot, place.layout, &values, |v| v.to_le_bytes());
+        }
+    }
+}
+
+fn insert<T: Copy, const BYTES: usize>(
+    tensors: &mut FileTensors,
+    name: String,
+    dtype: Dtype,
+    slot: &Slot,
+    layout: Layout,
+    values: &[T],
+    bytes: impl Fn(T) -> [u8; BYTES],
+) {
+    let shape = file_shape(slot, layout);
+    let length = shape.iter().product::<usize>() * BYTES;
+    let (_, _, target) = tensors.entry(name).or_insert_with(|| (dtype, shape.clone(), vec![0; length]));
+    let mut put = |element: usize, value: T| {
+        target[element * BYTES..(element + 1) * BYTES].copy_from_slice(&bytes(value));
+    };
+    let first = if let Layout::TransposedThird { part } = layout { part * slot.shape[0] } else { 0 };
+    match (layout, shape.as_slice()) {
+        (Layout::Same, _) | (Layout::Transposed, [_]) => values.iter().enumerate().for_each(|(at, &v)| put(at, v)),
+        (_, &[inputs, columns]) => values.iter().enumerate().for_each(|(at, &value)| {
+            put((at % inputs) * columns + first + at / inputs, value);
+        }),
+        _ => values.iter().enumerate().for_each(|(at, &value)| put(first + at, value)),
+    }
+}

@@ -1,0 +1,136 @@
+//! The executor that keeps what the backward pass needs.
+
+use std::sync::Arc;
+
+use luban_kernels::attention::Shape;
+use luban_kernels::rotary::Table;
+use luban_tensor::{Tape, Var, ops};
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::executor::Executor;
+use crate::spec::{NormKind, Position, Spec};
+use crate::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
+
+/// Records a forward on a tape.
+pub struct Recording<'a> {
+    spec: &'a Spec,
+    /// The tape; its `backward` ends the recording.
+    pub tape: Tape,
+    rotary: Option<Arc<Table>>,
+}
+
+impl<'a> Recording<'a> {
+    /// Starts a recording. `rotary` comes from [`rotary_table`], made once for many recordings.
+    pub fn new(spec: &'a Spec, rotary: Option<Arc<Table>>) -> Self {
+        Self { spec, tape: Tape::new(), rotary }
+    }
+
+    /// The hidden states that the head multiplies with the vocabulary: those of the given rows, through BERT's
+    /// transform where there is one.
+    pub fn head_input(&mut self, hidden: &Var, rows: &[usize], head: &HeadWeights<Var>) -> Result<Var, Error> {
+        let all = rows.len() == hidden.value().rows() && rows.iter().enumerate().all(|(index, &row)| index == row);
+        let chosen = if all { hidden.clone() } else { ops::gather_rows(&mut self.tape, hidden, rows) };
+        let HeadWeights::MaskedToken { transform, norm, .. } = head else { return Ok(chosen) };
+        let [mapped] = self.linear_group(&chosen, [transform])?;
+        let active = self.activate(mapped, None)?;
+        Ok(self.add_norm(active, None, norm)?.1)
+    }
+}
+
+/// The rotation of every position of a spec's context, where it has one.
+pub fn rotary_table(spec: &Spec) -> Option<Arc<Table>> {
+    match spec.position {
+        Position::Rotary { theta } => Some(Arc::new(Table::new(spec.head_width, spec.context, theta))),
+        Position::Learned => None,
+    }
+}
+
+/// The shape of a spec's attention, as the kernels take it.
+pub fn attention_shape(spec: &Spec) -> Shape {
+    Shape {
+        heads: spec.heads,
+        kv_heads: spec.kv_heads,
+        head_width: spec.head_width,
+        scale: 1.0 / (spec.head_width as f32).sqrt(),
+        causal: spec.causal,
+    }
+}
+
+/// The matrix and the bias of a head over the vocabulary; nothing where the model has none.
+pub fn vocabulary<'v, W>(head: &'v HeadWeights<W>, tokens: &'v W) -> Result<(&'v W, Option<&'v W>), Error> {
+    match head {
+        HeadWeights::None => Err(Error::Spec {
+            field: "head",
+            found: "none".into(),
+            expected: "predicting tokens needs a head over the vocabulary".into(),
+        }),
+        HeadWeights::Tied => Ok((tokens, None)),
+        HeadWeights::Vocabulary(weight) => Ok((weight, None)),
+        HeadWeights::MaskedToken { bias, .. } => Ok((tokens, Some(bias))),
+    }
+}
+
+impl Executor for Recording<'_> {
+    type Weight = Var;
+    type Rows = Var;
+    type Logits = Var;
+
+    fn embed(&mut self, weights: &EmbeddingWeights<Var>, batch: &Batch) -> Result<Var, Error> {
+        let mut sum = ops::embed(&mut self.tape, &weights.tokens, batch.tokens());
+        let others = [(&weights.positions, batch.positions()), (&weights.token_types, batch.token_types())];
+        for (table, ids) in others {
+            if let Some(table) = table {
+                let rows = ops::embed(&mut self.tape, table, ids);
+                sum = ops::add(&mut self.tape, &sum, &rows);
+            }
+        }
+        match &weights.norm {
+            Some(norm) => Ok(self.add_norm(sum, None, norm)?.1),
+            None => Ok(sum),
+        }
+    }
+
+    fn add_norm(
+        &mut self,
+        residual: Var,
+        branch: Option<Var>,
+        norm: &NormWeights<Var>,
+    ) -> Result<(Var, Var), Error> {
+        let epsilon = self.spec.norm.epsilon;
+        let kind = match (self.spec.norm.kind, &norm.bias) {
+            (NormKind::Layer, Some(bias)) => ops::Norm::Layer { weight: &norm.weight, bias, epsilon },
+            _ => ops::Norm::Rms { weight: &norm.weight, epsilon },
+        };
+        Ok(ops::add_norm(&mut self.tape, residual, branch, kind))
+    }
+
+    fn linear_group<const N: usize>(
+        &mut self,
+        input: &Var,
+        weights: [&LinearWeights<Var>; N],
+    ) -> Result<[Var; N], Error> {
+        Ok(ops::linear_group(&mut self.tape, input, weights.map(|map| (&map.weight, map.bias.as_ref()))))
+    }
+
+    fn attend(&mut self, _layer: usize, qkv: [Var; 3], batch: &Batch) -> Result<Var, Error> {
+        let attention = ops::Attention {
+            shape: attention_shape(self.spec),
+            rotary: self.rotary.clone(),
+            positions: batch.positions().into(),
+            sequences: batch.sequences().into(),
+        };
+        Ok(ops::attend(&mut self.tape, qkv, attention))
+    }
+
+    fn activate(&mut self, gate: Var, up: Option<Var>) -> Result<Var, Error> {
+        Ok(ops::activate(&mut self.tape, self.spec.activation.into(), gate, up))
+    }
+
+    fn head(&mut self, hidden: &Var, rows: &[usize], head: &HeadWeights<Var>, tokens: &Var) -> Result<Var, Error> {
+        let input = self.head_input(hidden, rows, head)?;
+        let (weight, bias) = vocabulary(head, tokens)?;
+        let [logits] = ops::linear_group(&mut self.tape, &input, [(weight, bias)]);
+        Ok(logits)
+    }
+}

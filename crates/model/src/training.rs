@@ -1,0 +1,179 @@
+//! A model with parameters and gradients.
+
+use std::sync::Arc;
+
+use luban_base::random::Stream;
+use luban_kernels::rotary::Table;
+use luban_tensor::{Parameter, Tensor, Var, ops};
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::executor::forward;
+use crate::recording::{Recording, rotary_table, vocabulary};
+use crate::spec::Spec;
+use crate::weights::{ModelWeights, Role, Slot};
+
+pub use luban_tensor::ops::LossSum;
+
+/// Label of the random streams that initial weights come from.
+const INIT: u64 = 0x1217;
+/// Standard deviation of initial embeddings.
+const EMBEDDING_DEVIATION: f32 = 0.02;
+/// Initial matrices have this over the square root of their inputs as standard deviation; at GPT-2's width that
+/// is its 0.02.
+const LINEAR_DEVIATION: f32 = 0.55;
+
+/// A model in training.
+#[derive(Debug)]
+pub struct TrainableModel {
+    spec: Spec,
+    weights: ModelWeights<Parameter>,
+    rotary: Option<Arc<Table>>,
+}
+
+/// What a batch should predict.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a> {
+    /// The rows of the batch whose predictions count, in ascending order.
+    pub rows: &'a [usize],
+    /// The token that each of them should predict.
+    pub tokens: &'a [u32],
+    /// Factor of the gradient: one over the number of targets of the whole optimizer step, for a mean.
+    pub scale: f32,
+}
+
+impl TrainableModel {
+    /// A model with random weights: normal, the maps that write to the residual stream scaled down by the root of
+    /// twice the depth (Radford et al. 2019), norms at one, biases at zero.
+    pub fn init(spec: Spec, seed: u64) -> Result<Self, Error> {
+        spec.validate()?;
+        let depth_scale = 1.0 / (2.0 * spec.layers as f32).sqrt();
+        let mut index = 0;
+        Self::from_weights(spec, |slot| {
+            index += 1;
+            let stream = Stream::new(seed, &[INIT, index]);
+            let inputs = slot.shape.last().copied().unwrap_or(1) as f32;
+            let deviation = match slot.role {
+                Role::NormWeight => return Ok(vec![1.0; slot.len()]),
+                Role::Bias => return Ok(vec![0.0; slot.len()]),
+                Role::Embedding => EMBEDDING_DEVIATION,
+                Role::Linear => LINEAR_DEVIATION / inputs.sqrt(),
+                Role::ResidualLinear => LINEAR_DEVIATION / inputs.sqrt() * depth_scale,
+            };
+            Ok((0..slot.len() as u64).map(|element| stream.normal_at(element) * deviation).collect())
+        })
+    }
+
+    /// A model with the weights that `read` gives for each slot.
+    pub fn from_weights(spec: Spec, mut read: impl FnMut(&Slot) -> Result<Vec<f32>, Error>) -> Result<Self, Error> {
+        spec.validate()?;
+        let weights = ModelWeights::build(&spec, |slot| {
+            let values = read(slot)?;
+            if values.len() != slot.len() {
+                return Err(Error::Weight {
+                    name: slot.name.clone(),
+                    expected: format!("{:?}", slot.shape),
+                    found: format!("{} values", values.len()),
+                });
+            }
+            Ok(Parameter {
+                name: slot.name.clone(),
+                value: Tensor::new(&slot.shape, &values),
+                grad: None,
+                trainable: true,
+                decay: !matches!(slot.role, Role::NormWeight | Role::Bias),
+            })
+        })?;
+        let rotary = rotary_table(&spec);
+        Ok(Self { spec, weights, rotary })
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The parameters, in the order of [`crate::weights::slots`].
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.weights.iter()
+    }
+
+    /// The parameters, to change.
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        self.weights.iter_mut()
+    }
+
+    /// Forward and backward of one batch: adds the gradient of `scale` times the summed loss to each trainable
+    /// parameter's, and gives the summed loss in nats.
+    ///
+    /// Sums over tokens run one after another, so two calls with half the sequences each add up to the same bits
+    /// as one call with all of them, but for tied tables, which two operations add to in turn.
+    pub fn accumulate(&mut self, batch: &Batch, targets: &Targets<'_>) -> Result<LossSum, Error> {
+        check_targets(batch, targets, &self.spec)?;
+        let mut recording = Recording::new(&self.spec, self.rotary.clone());
+        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, true);
+        let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
+        let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
+        drop(hidden);
+        let (matrix, bias) = vocabulary(&vars.head, &vars.embedding.tokens)?;
+        let (loss, sum) =
+            ops::cross_entropy(&mut recording.tape, input, ops::Vocabulary { matrix, bias }, targets.tokens, targets.scale);
+        let mut gradients = recording.tape.backward(&loss);
+        for (parameter, var) in self.weights.iter_mut().zip(vars.iter()) {
+            if parameter.trainable {
+                parameter.grad = gradients.take(var);
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The hidden states of a batch (rows × width), without a backward pass.
+    pub fn hidden(&mut self, batch: &Batch) -> Result<Tensor, Error> {
+        let mut recording = Recording::new(&self.spec, self.rotary.clone());
+        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
+        Ok(forward(&self.spec, &vars, &mut recording, batch)?.into_value())
+    }
+
+    /// The logits of the given rows of a batch (rows × vocabulary), without a backward pass.
+    pub fn logits(&mut self, batch: &Batch, rows: &[usize]) -> Result<Tensor, Error> {
+        use crate::executor::Executor;
+        let mut recording = Recording::new(&self.spec, self.rotary.clone());
+        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
+        let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
+        Ok(recording.head(&hidden, rows, &vars.head, &vars.embedding.tokens)?.into_value())
+    }
+}
+
+/// The parameters as leaves of a recording; those in training bring the gradients that they have.
+fn on_tape(
+    spec: &Spec,
+    weights: &mut ModelWeights<Parameter>,
+    recording: &mut Recording<'_>,
+    training: bool,
+) -> ModelWeights<Var> {
+    let mut parameters = weights.iter_mut();
+    let built: Result<_, std::convert::Infallible> = ModelWeights::build(spec, |_| {
+        let parameter = parameters.next().expect("the tree was built from the same spec");
+        let value = parameter.value.clone();
+        Ok(match training && parameter.trainable {
+            true => recording.tape.leaf_with_grad(value, parameter.grad.take()),
+            false => recording.tape.leaf(value, false),
+        })
+    });
+    built.unwrap_or_else(|never| match never {})
+}
+
+fn check_targets(batch: &Batch, targets: &Targets<'_>, spec: &Spec) -> Result<(), Error> {
+    let fail = |what, found: usize, expected: String| Err(Error::Batch { what, found: found as u64, expected });
+    if targets.rows.len() != targets.tokens.len() {
+        return fail("the number of targets", targets.tokens.len(), format!("{}, one for each row", targets.rows.len()));
+    }
+    if let Some(&row) = targets.rows.iter().find(|&&row| row >= batch.rows()) {
+        return fail("a target's row", row, format!("rows below {}", batch.rows()));
+    }
+    if let Some(&token) = targets.tokens.iter().find(|&&token| token as usize >= spec.vocab) {
+        return fail("a target", token as usize, format!("tokens below {}", spec.vocab));
+    }
+    Ok(())
+}
+

@@ -1,0 +1,30 @@
+//! Non-linearities, plain and gating.
+
+use luban_kernels::activation::{self, Kind};
+
+use crate::storage::{Buffer, Tensor};
+use crate::tape::{Edge, Tape, Var};
+
+/// The non-linearity of `gate`, times `up` where there is one (Shazeer 2020): the shape of `gate`.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn activate(tape: &mut Tape, kind: Kind, gate: Var, up: Option<Var>) -> Var {
+    let up_value = up.as_ref().map(|up| up.value().clone());
+    let gate_value = gate.value().clone();
+    let mut output = Buffer::scratch(gate_value.len());
+    activation::forward(kind, &gate_value, up_value.as_deref(), &mut output);
+    let output = Tensor::from_buffer(gate_value.shape(), output);
+    let inputs: Vec<Edge> = std::iter::once(&gate).chain(&up).map(Var::edge).collect();
+    let [output] = tape.record(&inputs, [output], move |pass| {
+        let Some(dy) = pass.take_output(0) else { return };
+        let mut gate_gradient = Buffer::scratch(gate_value.len());
+        let mut up_gradient = up_value.as_ref().map(|up| Buffer::scratch(up.len()));
+        activation::backward(kind, &dy, &gate_value, up_value.as_deref(), &mut gate_gradient, up_gradient.as_deref_mut());
+        pass.give(0, gate_gradient.into());
+        if let Some(gradient) = up_gradient {
+            pass.give(1, gradient.into());
+        }
+    });
+    output
+}

@@ -1,0 +1,83 @@
+//! Linear maps.
+
+use luban_kernels::matmul::{self, Accumulate, MatRef};
+use luban_kernels::norm;
+
+use crate::storage::{Buffer, Tensor};
+use crate::tape::{Tape, Var};
+
+/// Linear maps that share an input: `x · weightᵀ + bias` for each (weight, bias), rows × outputs.
+///
+/// `input` is rows × inputs, a weight outputs × inputs.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn linear_group<const N: usize>(tape: &mut Tape, input: &Var, maps: [(&Var, Option<&Var>); N]) -> [Var; N] {
+    let x = input.value().clone();
+    let outputs = maps.map(|(weight, bias)| product(&x, weight.value(), bias.map(Var::value)));
+    let mut inputs = vec![input.edge()];
+    let mut passes = Vec::with_capacity(N);
+    for (weight, bias) in maps {
+        inputs.push(weight.edge());
+        let weight_input = inputs.len() - 1;
+        let bias_input = bias.map(|bias| {
+            inputs.push(bias.edge());
+            inputs.len() - 1
+        });
+        passes.push(MapPass { weight: weight.value().clone(), weight_input, bias_input });
+    }
+    // A frozen map still passes the gradient on to its input, but has no use for the input itself.
+    let saved_x = maps.iter().any(|(weight, _)| weight.needs_grad()).then_some(x);
+    tape.record(&inputs, outputs, move |pass| {
+        for (output, map) in passes.into_iter().enumerate() {
+            if let Some(dy) = pass.take_output(output) {
+                map.run(pass, &dy, saved_x.as_ref());
+            }
+        }
+    })
+}
+
+/// `x · weightᵀ + bias`.
+fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let (rows, outputs) = (x.rows(), weight.rows());
+    let mut y = Buffer::scratch(rows * outputs);
+    let (x, weight) = (matrix(x), matrix(weight).transposed());
+    match bias {
+        Some(bias) => {
+            y.chunks_exact_mut(outputs.max(1)).for_each(|row| row.copy_from_slice(bias));
+            matmul::matmul(x, weight, &mut y, Accumulate::Add);
+        }
+        None => matmul::matmul(x, weight, &mut y, Accumulate::Overwrite),
+    }
+    Tensor::from_buffer(&[rows, outputs], y)
+}
+
+fn matrix(tensor: &Tensor) -> MatRef<'_> {
+    MatRef::row_major(tensor, tensor.rows(), tensor.columns())
+}
+
+/// The backward pass of one map of a group.
+struct MapPass {
+    weight: Tensor,
+    weight_input: usize,
+    bias_input: Option<usize>,
+}
+
+impl MapPass {
+    fn run(self, pass: &mut crate::tape::Backward<'_>, dy: &[f32], x: Option<&Tensor>) {
+        let (outputs, inputs) = (self.weight.rows(), self.weight.columns());
+        let dy_matrix = MatRef::row_major(dy, dy.len() / outputs.max(1), outputs);
+        pass.accumulate(0, dy_matrix.rows * inputs, |dx, mode| matmul::matmul(dy_matrix, matrix(&self.weight), dx, mode));
+        if let Some(x) = x {
+            pass.accumulate(self.weight_input, outputs * inputs, |dw, mode| {
+                matmul::matmul(dy_matrix.transposed(), matrix(x), dw, mode);
+            });
+        }
+        if let Some(bias) = self.bias_input
+            && let Some(mut gradient) = pass.slot_to_add(bias, outputs)
+        {
+            norm::column_sums(dy, outputs, &mut gradient);
+            pass.put(bias, gradient);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The linear map to the vocabulary and the cross-entropy of its softmax, in one.
+
+use std::sync::Arc;
+
+use luban_kernels::loss;
+use luban_kernels::matmul::{self, Accumulate, MatRef};
+use luban_kernels::norm::column_sums;
+
+use crate::storage::{Buffer, Tensor};
+use crate::tape::{Tape, Var};
+
+/// Elements of the largest piece of the logits that exists at one time.
+const LOGITS_MAX: usize = 4 << 20;
+/// Fewest rows of a piece, so that packing the matrix is worth its while.
+const ROWS_MIN: usize = 64;
+
+/// The matrix (vocabulary × width) and bias of the map to the vocabulary.
+#[derive(Clone, Copy, Debug)]
+pub struct Vocabulary<'a> {
+    /// vocabulary × width.
+    pub matrix: &'a Var,
+    /// One for each token of the vocabulary.
+    pub bias: Option<&'a Var>,
+}
+
+/// The sum of a loss, and over how many targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossSum {
+    /// Nats.
+    pub nats: f64,
+    /// Targets.
+    pub count: u64,
+}
+
+impl std::ops::AddAssign for LossSum {
+    fn add_assign(&mut self, other: Self) {
+        self.nats += other.nats;
+        self.count += other.count;
+    }
+}
+
+/// `scale` times the summed cross-entropy of predicting one target from each row of `input` (rows × width), and
+/// the unscaled sum.
+///
+/// The logits exist in pieces of some rows only; each piece gives its gradients at once, so this must end the
+/// computation: the loss that is run backwards is this one, or a sum in which it has weight one.
+///
+/// # Panics
+/// If the shapes do not fit or a target is not in the vocabulary.
+pub fn cross_entropy(
+    tape: &mut Tape,
+    input: Var,
+    vocabulary: Vocabulary<'_>,
+    targets: &[u32],
+    scale: f32,
+) -> (Var, LossSum) {
+    let x = input.value().clone();
+    assert_eq!(x.rows(), targets.len(), "each row needs one target");
+    let tokens = vocabulary.matrix.value().rows();
+    let rows_at_once = (LOGITS_MAX / tokens.max(1)).max(ROWS_MIN);
+    let mut sum = LossSum { nats: 0.0, count: targets.len() as u64 };
+    let mut dx = input.needs_grad().then(|| Buffer::scratch(x.len()));
+    for (piece, targets) in targets.chunks(rows_at_once).enumerate() {
+        let columns = x.columns();
+        let range = piece * rows_at_once * columns..(piece * rows_at_once + targets.len()) * columns;
+        let mut piece = Piece::new(MatRef::row_major(&x[range.clone()], targets.len(), columns), vocabulary);
+        sum.nats += piece.loss(targets, scale);
+        if let Some(dx) = &mut dx {
+            piece.input_gradient(&mut dx[range]);
+        }
+        piece.vocabulary_gradients(tape);
+    }
+    let value = Tensor::new(&[1], &[(sum.nats * f64::from(scale)) as f32]);
+    let [loss] = tape.record(&[input.edge()], [value], move |pass| {
+        let (Some(seed), Some(dx)) = (pass.take_output(0), dx) else { return };
+        assert_eq!(seed[0], 1.0, "a cross-entropy must enter the loss with weight one; give it its scale instead");
+        pass.give(0, Arc::new(dx));
+    });
+    (loss, sum)
+}
+
+/// Some rows with their logits, which become the gradient of the logits.
+struct Piece<'a> {
+    x: MatRef<'a>,
+    vocabulary: Vocabulary<'a>,
+    logits: Buffer,
+}
+
+impl<'a> Piece<'a> {
+    fn new(x: MatRef<'a>, vocabulary: Vocabulary<'a>) -> Self {
+        let matrix = vocabulary.matrix.value();
+        let mut logits = Buffer::scratch(x.rows * matrix.rows());
+        let mode = match vocabulary.bias {
+            Some(bias) => {
+                logits.chunks_exact_mut(matrix.rows()).for_each(|row| row.copy_from_slice(bias.value()));
+                Accumulate::Add
+            }
+            None => Accumulate::Overwrite,
+        };
+        let transposed = MatRef::row_major(matrix, matrix.rows(), matrix.columns()).transposed();
+        matmul::matmul(x, transposed, &mut logits, mode);
+        Self { x, vocabulary, logits }
+    }
+
+    /// The summed loss; turns the logits into their gradient.
+    fn loss(&mut self, targets: &[u32], scale: f32) -> f64 {
+        let mut losses = vec![0.0; targets.len()];
+        loss::cross_entropy(&mut self.logits, self.vocabulary.matrix.value().rows(), targets, scale, &mut losses);
+        losses.iter().map(|&nats| f64::from(nats)).sum()
+    }
+
+    fn gradient(&self) -> MatRef<'_> {
+        MatRef::row_major(&self.logits, self.x.rows, self.vocabulary.matrix.value().rows())
+    }
+
+    fn input_gradient(&self, dx: &mut [f32]) {
+        let matrix = self.vocabulary.matrix.value();
+        let matrix = MatRef::row_major(matrix, matrix.rows(), matrix.columns());
+        matmul::matmul(self.gradient(), matrix, dx, Accumulate::Overwrite);
+    }
+
+    fn vocabulary_gradients(&self, tape: &mut Tape) {
+        let Vocabulary { matrix, bias } = self.vocabulary;
+        if matrix.needs_grad() {
+            tape.gradient_in_advance(matrix, |gradient, mode| {
+                matmul::matmul(self.gradient().transposed(), self.x, gradient, mode);
+            });
+        }
+        if let Some(bias) = bias.filter(|bias| bias.needs_grad()) {
+            tape.gradient_in_advance(bias, |gradient, mode| {
+                if mode == Accumulate::Overwrite {
+                    gradient.fill(0.0);
+                }
+                column_sums(&self.logits, gradient.len(), gradient);
+            });
+        }
+    }
+}
