@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# What other programs say of luban's work: outside.sh [OUT]
+#
+# Without OUT, trains a small model first (MINUTES, 0.5). Then: transformers loads it and gives the same logits and
+# the same bits per byte; the official `openai` client talks to it; the small models of each family agree; MiniLM
+# agrees where it can be pulled and LUBAN_TEXTS names a CSV file with a column `text`.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+luban=${LUBAN:-$here/../target/release/luban}
+python=$here/.venv/bin/python
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+out=${1:-}
+if [ -z "$out" ]; then
+    out=$folder/quickstart
+    "$luban" quickstart --minutes "${MINUTES:-0.5}" --no-serve --out "$out" >&2
+fi
+"$python" "$here/transformers_logits.py" --vectors
+"$python" "$here/transformers_logits.py" "$out/model" --corpus "$out/corpus"
+"$python" "$here/perplexity_transformers.py" "$out/model" --corpus "$out/corpus"
+"$python" "$here/openai_client.py" --serve "$out/model-int8"
+texts=${LUBAN_TEXTS:-$here/../../shared/data/classify/banking77/test.csv}
+if [ -f "$texts" ]; then
+    "$luban" pull minilm-l6-v2 >&2
+    "$python" "$here/minilm.py" minilm-l6-v2 --texts "$texts"
+else
+    echo "SKIPPED: MiniLM, no sentences at $texts" >&2
+fi
