@@ -2,31 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::process::{items, metadata, text};
+use crate::process::{items, metadata, root, text};
 
-/// Licences that let anyone use, change and pass on the program, also inside a closed one.
-const ACCEPTED: &[&str] = &[
-    "Apache-2.0",
-    "Apache-2.0 WITH LLVM-exception",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "BSL-1.0",
-    "CC0-1.0",
-    "CDLA-Permissive-2.0",
-    "ISC",
-    "MIT",
-    "MIT-0",
-    "Unicode-3.0",
-    "Unlicense",
-    "Zlib",
-];
+/// The file whose `allow` list names the licences that we have read and accepted; cargo-deny reads it too.
+const LIST: &str = "deny.toml";
 
 /// Refuses a dependency under a licence that is not accepted, or under none.
 pub fn run() -> Result<(), String> {
+    let list = std::fs::read_to_string(root().join(LIST)).map_err(|error| format!("cannot read {LIST}: {error}"))?;
+    let accepted = accepted(&list);
     let mut refused = Vec::new();
     for (license, packages) in by_license()? {
-        if !is_accepted(&license) {
-            refused.push(format!("{}: licence `{license}` is not on the accepted list", packages.join(", ")));
+        if !is_accepted(&license, &accepted) {
+            refused.push(format!("{}: licence `{license}` is not accepted by {LIST}", packages.join(", ")));
         }
     }
     if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) }
@@ -51,42 +39,55 @@ fn by_license() -> Result<BTreeMap<String, Vec<String>>, String> {
     Ok(found)
 }
 
+/// The quoted words of the list `allow`.
+fn accepted(toml: &str) -> Vec<&str> {
+    let list = toml.split_once("\nallow = [").map_or("", |(_, rest)| rest);
+    list.split(']').next().unwrap_or_default().split('"').skip(1).step_by(2).collect()
+}
+
 /// Whether an SPDX expression can be met by accepted licences alone. The old `MIT/Apache-2.0` means `OR`.
-fn is_accepted(expression: &str) -> bool {
+fn is_accepted(expression: &str, accepted: &[&str]) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
-    let mut words = spaced.split_whitespace().peekable();
-    any(&mut words) && words.next().is_none()
+    let mut reader = Reader { words: spaced.split_whitespace().peekable(), accepted };
+    reader.any() && reader.words.next().is_none()
 }
 
-type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
-
-fn any(words: &mut Words<'_>) -> bool {
-    let mut accepted = all(words);
-    while words.next_if_eq(&"OR").is_some() {
-        accepted |= all(words);
-    }
-    accepted
+/// Reads an expression; `AND` binds closer than `OR`.
+struct Reader<'a> {
+    words: std::iter::Peekable<std::str::SplitWhitespace<'a>>,
+    accepted: &'a [&'a str],
 }
 
-fn all(words: &mut Words<'_>) -> bool {
-    let mut accepted = one(words);
-    while words.next_if_eq(&"AND").is_some() {
-        accepted &= one(words);
-    }
-    accepted
-}
-
-fn one(words: &mut Words<'_>) -> bool {
-    match words.next() {
-        Some("(") => {
-            let accepted = any(words);
-            words.next() == Some(")") && accepted
+impl Reader<'_> {
+    fn any(&mut self) -> bool {
+        let mut accepted = self.all();
+        while self.words.next_if_eq(&"OR").is_some() {
+            accepted |= self.all();
         }
-        Some(id) if words.next_if_eq(&"WITH").is_some() => {
-            words.next().is_some_and(|exception| ACCEPTED.contains(&format!("{id} WITH {exception}").as_str()))
+        accepted
+    }
+
+    fn all(&mut self) -> bool {
+        let mut accepted = self.one();
+        while self.words.next_if_eq(&"AND").is_some() {
+            accepted &= self.one();
         }
-        Some(id) => ACCEPTED.contains(&id),
-        None => false,
+        accepted
+    }
+
+    fn one(&mut self) -> bool {
+        match self.words.next() {
+            Some("(") => {
+                let accepted = self.any();
+                self.words.next() == Some(")") && accepted
+            }
+            Some(id) if self.words.next_if_eq(&"WITH").is_some() => {
+                let exception = self.words.next().unwrap_or_default();
+                self.accepted.contains(&format!("{id} WITH {exception}").as_str())
+            }
+            Some(id) => self.accepted.contains(&id),
+            None => false,
+        }
     }
 }
 
@@ -95,7 +96,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_list_is_read() {
+        let toml = "[a]\nx = [\"No\"]\n[licenses]\nallow = [\n    \"MIT\",\n    \"ISC\",\n]\ny = [\"No\"]\n";
+        assert_eq!(accepted(toml), ["MIT", "ISC"]);
+        assert!(accepted("[licenses]\n").is_empty());
+    }
+
+    #[test]
     fn expressions_are_read() {
+        let list = ["MIT", "Apache-2.0", "Zlib", "Apache-2.0 WITH LLVM-exception"];
         for (expression, accepted) in [
             ("MIT", true),
             ("MIT/Apache-2.0", true),
@@ -109,7 +118,7 @@ mod tests {
             ("(MIT", false),
             ("", false),
         ] {
-            assert_eq!(is_accepted(expression), accepted, "{expression}");
+            assert_eq!(is_accepted(expression, &list), accepted, "{expression}");
         }
     }
 }
