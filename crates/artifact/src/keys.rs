@@ -96,6 +96,7 @@ pub struct Signature(pub [u8; 64]);
 hex_bytes!(Signature, 64, "a signature");
 
 /// The key pair with which this user signs.
+#[derive(Clone)]
 pub struct Keys {
     signing: SigningKey,
 }

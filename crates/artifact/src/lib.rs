@@ -20,10 +20,13 @@
 //! # }
 //! ```
 
+pub mod checkpoints;
 pub mod error;
 pub mod keys;
+pub mod lineage;
 pub mod manifest;
 pub mod safetensors;
+pub mod verify;
 
 mod folder;
 mod mapped;

@@ -129,12 +129,7 @@ impl Manifest {
 
     /// What the signature signs: everything else, as JSON without spaces, all keys sorted.
     pub fn signed_bytes(&self) -> Vec<u8> {
-        let mut value = to_value(self);
-        if let Value::Object(fields) = &mut value {
-            fields.remove("signature");
-        }
-        sort_keys(&mut value);
-        value.to_string().into_bytes()
+        signed_bytes(to_value(self))
     }
 
     /// The one text that a manifest with this content has: the fields in their order, keys below sorted.
@@ -155,21 +150,35 @@ impl Manifest {
     }
 }
 
-/// Looks at the format number alone, so that a newer manifest is called newer and not corrupt.
+/// Looks at the format number alone, so that a newer manifest is called newer and not corrupt: if its signature
+/// holds, that is; the rule for what is signed is the same in all formats.
 fn check_format(bytes: &[u8], path: &Path) -> Result<()> {
     #[derive(Deserialize)]
     struct Head {
         format: u32,
+        signer: PublicKey,
+        signature: Signature,
     }
-    match serde_json::from_slice::<Head>(bytes) {
-        Ok(head) if head.format != FORMAT => Err(Error::Unsupported {
-            path: path.to_owned(),
-            what: "the manifest's format",
-            expected: FORMAT.to_string(),
-            found: head.format.to_string(),
-        }),
-        _ => Ok(()),
+    let Ok(head) = serde_json::from_slice::<Head>(bytes) else { return Ok(()) };
+    let Ok(content) = serde_json::from_slice::<Value>(bytes) else { return Ok(()) };
+    let what = "the manifest's format";
+    if head.format == FORMAT {
+        Ok(())
+    } else if head.signer.verifies(&signed_bytes(content), &head.signature) {
+        let (expected, found) = (FORMAT.to_string(), head.format.to_string());
+        Err(Error::Unsupported { path: path.to_owned(), what, expected, found })
+    } else {
+        Err(Error::corrupt(path, what, FORMAT, head.format))
     }
+}
+
+/// A manifest without its signature, as JSON without spaces, all keys sorted.
+fn signed_bytes(mut manifest: Value) -> Vec<u8> {
+    if let Value::Object(fields) = &mut manifest {
+        fields.remove("signature");
+    }
+    sort_keys(&mut manifest);
+    manifest.to_string().into_bytes()
 }
 
 fn to_value(manifest: &Manifest) -> Value {

@@ -5,8 +5,8 @@
 //! and nothing in the program can make them say otherwise. With it, a test plans which point fails, on its own
 //! thread only.
 
-use std::io;
-use std::path::Path;
+#[cfg(not(feature = "fault-injection"))]
+use std::{io, path::Path};
 
 /// What an operation does to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,8 +39,8 @@ use crate::error::{Context, Error, Result};
 use crate::fault::{self, Guard, Op};
 
 pub use disk::{create_dirs, sync_folder};
-pub use place::recover;
 use place::{Temp, resolve};
+pub use place::{recover, sweep};
 
 const BUFFER_BYTES: usize = 1 << 18;
 const NAME_BYTES_MAX: usize = 200;

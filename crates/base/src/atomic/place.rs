@@ -43,7 +43,7 @@ impl Temp {
         let parent = parent_of(target);
         disk::create_dirs(&parent)?;
         recover(target)?;
-        clean(target)?;
+        clean(target);
         let mut tries = 0;
         loop {
             let path = temporary_name(target, TEMP);
@@ -174,14 +174,30 @@ pub fn recover(target: &Path) -> Result<()> {
 }
 
 /// Removes what dead processes left beside the target.
-fn clean(target: &Path) -> Result<()> {
+fn clean(target: &Path) {
     for path in leavings(target) {
         // A leaving that cannot be removed (another user's, perhaps) is no reason not to save.
         if let Some(_held) = lock_abandoned(&path) {
             let _ = if path.is_dir() { disk::remove_tree(&path) } else { disk::remove_file(&path) };
         }
     }
-    Ok(())
+}
+
+/// Removes what dead processes left in a folder, whatever their targets were. For folders with targets whose names
+/// change from save to save, such as checkpoints by step; otherwise the next save to a target cleans up for itself.
+pub fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let target = name.strip_prefix('.').and_then(|rest| Some(rest.rsplit_once(MARK)?.0));
+        // A folder that was set aside may be the only copy: that is for `recover`.
+        if let Some(target) = target.filter(|_| name.ends_with(TEMP)) {
+            let target = folder.join(target);
+            if leavings(&target).contains(&path) {
+                clean(&target);
+            }
+        }
+    }
 }
 
 /// Files and folders beside the target that have a temporary name of its.
