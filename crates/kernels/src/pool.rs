@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cpu;
+use crate::simd::LANES;
 
 /// Workers that a pool may have at most.
 pub const THREADS_MAX: usize = 1024;
@@ -121,6 +122,16 @@ pub(crate) fn parallel_ranges(items: usize, item_elements: usize, task: impl Fn(
     if items > 0 {
         parallel(items.div_ceil(chunk), |i| task(i * chunk..items.min((i + 1) * chunk)));
     }
+}
+
+/// Splits `len` elements into ranges whose starts are multiples of 16, as [`parallel_ranges`].
+pub(crate) fn parallel_elements(len: usize, task: impl Fn(std::ops::Range<usize>) + Sync) {
+    parallel_ranges(len.div_ceil(LANES), LANES, |units| task(units.start * LANES..len.min(units.end * LANES)));
+}
+
+/// Splits `cols` columns of `rows` rows into ranges whose starts are multiples of 16, as [`parallel_ranges`].
+pub(crate) fn parallel_columns(rows: usize, cols: usize, task: impl Fn(std::ops::Range<usize>) + Sync) {
+    parallel_ranges(cols.div_ceil(LANES), LANES * rows, |units| task(units.start * LANES..cols.min(units.end * LANES)));
 }
 
 impl Pool {

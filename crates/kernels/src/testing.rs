@@ -47,6 +47,21 @@ pub(crate) fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: 
     }
 }
 
+/// Asserts that a gradient agrees with central differences of `loss` at `x`.
+#[track_caller]
+pub(crate) fn check_gradient(got: &[f32], x: &[f64], loss: impl Fn(&[f64]) -> f64) {
+    const STEP: f64 = 1e-5;
+    let mut point = x.to_vec();
+    let mut at = |i: usize, step: f64| {
+        point[i] = x[i] + step;
+        let value = loss(&point);
+        point[i] = x[i];
+        value
+    };
+    let expected: Vec<f64> = (0..x.len()).map(|i| (at(i, STEP) - at(i, -STEP)) / (2.0 * STEP)).collect();
+    assert_close(got, &expected, 2e-5, "gradient");
+}
+
 /// Widens for the f64 references.
 pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()

@@ -2,7 +2,12 @@
 //!
 //! In f64 they also serve finite-difference checks of the backward kernels.
 
+pub mod norm;
 mod scalar;
+
+use crate::activation::Kind;
+use crate::loss::IGNORED;
+use crate::optim::AdamW;
 
 pub use scalar::{Float, erf};
 
@@ -22,4 +27,61 @@ pub fn matmul<F: Float>(a: &[F], b: &[F], [m, k, n]: [usize; 3], start: Option<&
 /// The transpose of a rows × cols matrix.
 pub fn transpose<F: Float>(x: &[F], rows: usize, cols: usize) -> Vec<F> {
     (0..rows * cols).map(|i| x[i % rows * cols + i / rows]).collect()
+}
+
+/// Rotary embedding of rows × heads × head width, half-split, in angles computed exactly.
+pub fn rotary<F: Float>(x: &[F], [heads, head_width]: [usize; 2], positions: &[u32], theta: f64) -> Vec<F> {
+    let (mut y, half) = (x.to_vec(), head_width / 2);
+    for (r, &position) in positions.iter().enumerate() {
+        for (head, i) in (0..heads).flat_map(|head| (0..half).map(move |i| (head, i))) {
+            let angle = f64::from(position) * theta.powf(-2.0 * i as f64 / head_width as f64);
+            let (low, high) = ((r * heads + head) * head_width + i, (r * heads + head) * head_width + i + half);
+            let (cos, sin) = (F::of(angle.cos()), F::of(angle.sin()));
+            y[low] = x[low] * cos - x[high] * sin;
+            y[high] = x[high] * cos + x[low] * sin;
+        }
+    }
+    y
+}
+
+/// An activation at one point.
+pub fn activation<F: Float>(kind: Kind, x: F) -> F {
+    let half = F::of(0.5);
+    match kind {
+        Kind::Silu => x / (F::ONE + (-x).exp()),
+        Kind::GeluTanh => {
+            let inner = F::of((2.0 / std::f64::consts::PI).sqrt()) * (x + F::of(0.044715) * x * x * x);
+            half * x * (F::ONE + inner.tanh())
+        }
+        Kind::GeluErf => half * x * (F::ONE + F::of(erf(x.to_f64() * std::f64::consts::FRAC_1_SQRT_2))),
+        Kind::Relu => x.max(F::ZERO),
+    }
+}
+
+/// Cross entropy in nats for each row of logits; zero where the target is [`IGNORED`].
+pub fn cross_entropy<F: Float>(logits: &[F], targets: &[u32]) -> Vec<F> {
+    let classes = logits.len() / targets.len().max(1);
+    let row = |(r, &target): (usize, &u32)| {
+        if target == IGNORED {
+            return F::ZERO;
+        }
+        let row = &logits[r * classes..][..classes];
+        let top = row.iter().fold(row[0], |top, &x| top.max(x));
+        row.iter().fold(F::ZERO, |sum, &x| sum + (x - top).exp()).ln() + top - row[target as usize]
+    };
+    targets.iter().enumerate().map(row).collect()
+}
+
+/// One step of AdamW, as Loshchilov and Hutter write it.
+pub fn adamw<F: Float>(options: &AdamW, parameters: &mut [F], gradients: &[F], m: &mut [F], v: &mut [F]) {
+    let of = |x: f32| F::of(f64::from(x));
+    let correction = |beta: f32| F::of(1.0 - f64::from(beta).powf(options.step as f64));
+    for i in 0..parameters.len() {
+        let g = gradients[i] * of(options.gradient_scale);
+        m[i] = of(options.beta1) * m[i] + (F::ONE - of(options.beta1)) * g;
+        v[i] = of(options.beta2) * v[i] + (F::ONE - of(options.beta2)) * g * g;
+        let (m_hat, v_hat) = (m[i] / correction(options.beta1), v[i] / correction(options.beta2));
+        let step = m_hat / (v_hat.sqrt() + of(options.epsilon)) + of(options.weight_decay) * parameters[i];
+        parameters[i] = parameters[i] - of(options.learning_rate) * step;
+    }
 }

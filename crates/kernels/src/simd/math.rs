@@ -52,7 +52,10 @@ pub(crate) trait Math: Simd {
         q = q.fma(s, Self::splat(-1.682_827e-3));
         q = q.fma(s, Self::splat(-7.373_329_3e-3));
         q = q.fma(s, Self::splat(-1.426_473_9e-2));
-        x * p / q
+        // From there on it rounds to one, which the quotient misses by a unit.
+        let (one, edge) = (Self::splat(1.0), Self::splat(3.92));
+        let upper = edge.if_less(x, one, x * p / q);
+        x.if_less(Self::splat(-3.92), Self::splat(-1.0), upper)
     }
 }
 

@@ -8,6 +8,7 @@
 //! why arithmetic on them is safe.
 
 mod math;
+mod reduce;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -18,6 +19,7 @@ use crate::cpu;
 use crate::matmul::tile::{Tile, TileI8};
 
 pub(crate) use math::{Math, ln};
+pub(crate) use reduce::{dot, largest, sum};
 
 /// Lanes of a logical vector.
 pub(crate) const LANES: usize = 16;
@@ -93,6 +95,18 @@ pub(crate) trait Simd:
         unsafe {
             if rest.len() >= LANES { Self::load(rest.as_ptr()) } else { Self::load_first(rest.as_ptr(), rest.len()) }
         }
+    }
+
+    /// Lanes from `slice[at..]`, `fill` past its end.
+    #[inline(always)]
+    fn at_or(slice: &[f32], at: usize, fill: f32) -> Self {
+        let rest = &slice[at..];
+        if rest.len() >= LANES {
+            return Self::at(slice, at);
+        }
+        let mut lanes = [fill; LANES];
+        lanes[..rest.len()].copy_from_slice(rest);
+        Self::at(&lanes, 0)
     }
 
     /// Writes lanes to `slice[at..]`, dropping those past its end.

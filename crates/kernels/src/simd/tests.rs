@@ -2,7 +2,7 @@ use super::*;
 use crate::cpu::{Isa, with_isa};
 
 /// Runs a function of lanes over a slice.
-struct Map<'a>(fn_name::Name, &'a [f32]);
+struct Map<'a>(Name, &'a [f32]);
 
 mod fn_name {
     #[derive(Clone, Copy)]
