@@ -1,5 +1,7 @@
 //! Which crate may use which. Data flows down this list; a crate may use those above it, never those below.
 
+use serde_json::Value;
+
 use crate::process::{items, metadata, text};
 
 /// Every crate of the workspace with all that it may use of the others.
@@ -90,7 +92,10 @@ const RESERVED: &[(&str, &[&str])] = &[
 /// A use of one crate by another, dependencies of tests included. Tests of a crate may use it with other features.
 type Use<'a> = (&'a str, &'a str);
 
-/// What the workspace's manifests say against the two tables.
+/// The cargo feature that lets tests switch protections off.
+const FAULTS: &str = "fault-injection";
+
+/// What the workspace's manifests say against the two tables, and where they switch fault injection on.
 pub fn problems() -> Result<Vec<String>, String> {
     let metadata = metadata(false)?;
     let packages = items(&metadata, "packages");
@@ -98,7 +103,25 @@ pub fn problems() -> Result<Vec<String>, String> {
     let uses = packages.iter().flat_map(|package| {
         items(package, "dependencies").iter().map(|dependency| (text(package, "name"), text(dependency, "name")))
     });
-    Ok(breaches(&members, &uses.collect::<Vec<_>>()))
+    let mut problems = breaches(&members, &uses.collect::<Vec<_>>());
+    problems.extend(packages.iter().flat_map(faults_outside_tests));
+    Ok(problems)
+}
+
+/// Dependencies that would put fault injection into the program itself: only those of tests may.
+fn faults_outside_tests(package: &Value) -> Vec<String> {
+    let names_it = |features: &Value| features.as_array().is_some_and(|list| list.iter().any(|name| name == FAULTS));
+    let mut problems = Vec::new();
+    if names_it(&package["features"]["default"]) {
+        problems.push(format!("{}: {FAULTS} must not be a default feature", text(package, "name")));
+    }
+    for dependency in items(package, "dependencies") {
+        if dependency["kind"] != "dev" && names_it(&dependency["features"]) {
+            let (user, used) = (text(package, "name"), text(dependency, "name"));
+            problems.push(format!("{user}: {FAULTS} of {used} is for dev-dependencies alone"));
+        }
+    }
+    problems
 }
 
 fn breaches(members: &[&str], uses: &[Use<'_>]) -> Vec<String> {
@@ -149,5 +172,16 @@ mod tests {
         assert!(problems[0].starts_with("luban-new:"));
         assert!(problems[1].starts_with("luban-base may not use luban-text"));
         assert!(problems[2].starts_with("luban-text may not use axum"));
+    }
+
+    #[test]
+    fn fault_injection_stays_in_tests() {
+        let package = |kind: Value, default: Value| {
+            let dependency = serde_json::json!({"name": "b", "kind": kind, "features": [FAULTS]});
+            serde_json::json!({"name": "a", "features": {"default": default}, "dependencies": [dependency]})
+        };
+        assert_eq!(faults_outside_tests(&package("dev".into(), Value::Null)).len(), 0);
+        assert_eq!(faults_outside_tests(&package(Value::Null, Value::Null)).len(), 1);
+        assert_eq!(faults_outside_tests(&package("dev".into(), serde_json::json!([FAULTS]))).len(), 1);
     }
 }
