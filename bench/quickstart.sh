@@ -25,6 +25,7 @@ from pathlib import Path
 
 minutes, out = float(sys.argv[1]), Path(sys.argv[2])
 ours, int8, torch = map(json.loads, sys.argv[3:])
+metrics = json.loads((out / "model/luban.json").read_text())["metrics"]
 size = {name: (out / name / "model.safetensors").stat().st_size for name in ("model", "model-int8")}
 print(json.dumps({
     "bench": "quickstart",
@@ -32,6 +33,7 @@ print(json.dumps({
     "bits_per_byte_luban": ours["bits_per_byte"],
     "bits_per_byte_torch": torch["bits_per_byte"],
     "ratio": ours["bits_per_byte"] / torch["bits_per_byte"],
+    "luban": {name: metrics[name] for name in ("parameters", "steps", "tokens", "seconds", "tokens_per_second")},
     "torch": torch,
     "int8_times_smaller": size["model"] / size["model-int8"],
     "int8_perplexity_ratio": int8["perplexity"] / ours["perplexity"],

@@ -33,7 +33,7 @@ def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    plan = read_manifest(args.out / "model")["settings"]["plan"]
+    plan = read_manifest(args.out / "model")["metrics"]["plan"]
     config = json.loads((args.out / "model/config.json").read_text())
     model = Llama(llama_shape(config))
     initialise(model)
