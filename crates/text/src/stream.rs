@@ -92,9 +92,12 @@ impl Stream {
         }
         let same = before.chars().zip(after.chars()).take_while(|(old, new)| old == new).map(|(old, _)| old.len_utf8());
         let new = after[same.sum::<usize>()..].to_string();
-        if !new.is_empty() || self.window.len() > WINDOW_MAX {
-            self.window.drain(..self.shown.max(1));
+        if !new.is_empty() {
+            self.window.drain(..self.shown);
             self.shown = self.window.len();
+        } else if self.window.len() > WINDOW_MAX {
+            self.window.drain(..self.window.len() - 1);
+            self.shown = 1;
         }
         Ok(new)
     }

@@ -164,13 +164,11 @@ impl Tokenizer {
         if ids.len() > DECODE_TOKENS_MAX {
             return Err(Error::TooManyTokens { found: ids.len(), limit: DECODE_TOKENS_MAX });
         }
-        match &self.bytes {
-            Some(_) => {
-                Ok(String::from_utf8_lossy(&ids.iter().flat_map(|&id| self.bytes_of(id)).copied().collect::<Vec<u8>>())
-                    .into_owned())
-            }
-            None => guard("decode", || self.inner.decode(ids, true)),
+        if !self.is_byte_level() {
+            return guard("decode", || self.inner.decode(ids, true));
         }
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes_of(id)).copied().collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Whether each token stands for bytes of its own, so that text can be put together token by token.
