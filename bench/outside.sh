@@ -2,7 +2,8 @@
 # What other programs say of luban's work: outside.sh [OUT]
 #
 # Without OUT, trains a small model first (MINUTES, 0.5). Then: transformers loads it and gives the same logits and
-# the same bits per byte; the official `openai` client talks to it; the small models of each family agree; MiniLM
+# the same bits per byte; the official `openai` client talks to it; its page completes what is typed, where Chromium is
+# installed; the small models of each family agree; MiniLM
 # agrees where it can be pulled and LUBAN_TEXTS names a CSV file with a column `text`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,6 +21,11 @@ fi
 "$python" "$here/transformers_logits.py" "$out/model" --corpus "$out/corpus"
 "$python" "$here/perplexity_transformers.py" "$out/model" --corpus "$out/corpus"
 "$python" "$here/openai_client.py" --serve "$out/model-int8"
+if command -v chromium chromium-browser google-chrome >/dev/null; then
+    "$python" "$here/browser.py" --serve "$out/model-int8"
+else
+    echo "SKIPPED: the page, no Chromium is installed" >&2
+fi
 texts=${LUBAN_TEXTS:-$here/../../shared/data/classify/banking77/test.csv}
 if [ -f "$texts" ]; then
     "$luban" pull minilm-l6-v2 >&2
