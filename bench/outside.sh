@@ -2,9 +2,9 @@
 # What other programs say of luban's work: outside.sh [OUT]
 #
 # Without OUT, trains a small model first (MINUTES, 0.5). Then: transformers loads it and gives the same logits and
-# the same bits per byte; the official `openai` client talks to it; its page completes what is typed, where Chromium is
-# installed; the small models of each family agree; MiniLM
-# agrees where it can be pulled and LUBAN_TEXTS names a CSV file with a column `text`.
+# the same bits per byte; the small models of each family agree; the official `openai` client talks to it; its page
+# completes what is typed, where Chromium is installed; MiniLM agrees, where LUBAN_TEXTS names a CSV file with a
+# column `text`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 luban=${LUBAN:-$here/../target/release/luban}
