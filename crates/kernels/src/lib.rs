@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod attention;
 pub mod buffer;
 pub mod cpu;
 pub mod elementwise;

@@ -2,6 +2,7 @@
 //!
 //! In f64 they also serve finite-difference checks of the backward kernels.
 
+mod attention;
 pub mod norm;
 mod scalar;
 
@@ -9,6 +10,7 @@ use crate::activation::Kind;
 use crate::loss::IGNORED;
 use crate::optim::AdamW;
 
+pub use attention::{attention, attention_backward};
 pub use scalar::{Float, erf};
 
 /// `a` (m × k) times `b` (k × n): every output one chain of fused multiply-adds over k, from `start` (m × n) or zero.

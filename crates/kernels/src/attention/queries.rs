@@ -1,0 +1,219 @@
+//! A few rows of queries against the blocks of one key and value head: what training and serving share.
+
+use std::ops::Range;
+
+use super::{BLOCK, HEAD_WIDTH_MAX, Shape};
+use crate::matmul::tile::{TILE_ROWS, Tile};
+use crate::pool::SharedMut;
+use crate::simd::{Kernel, LANES, Math, Simd, largest, ln, sum};
+
+/// Keys and values of one head: block b holds keys as `[width][64]` and values as `[64][padded width]` at
+/// `number(b) * stride` floats.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks<'a> {
+    pub keys: *const f32,
+    pub values: *const f32,
+    pub stride: usize,
+    /// The numbers of the blocks; without it they are numbered as they come.
+    pub table: Option<&'a [u32]>,
+}
+
+impl Blocks<'_> {
+    #[inline(always)]
+    fn offset(&self, block: usize) -> usize {
+        self.table.map_or(block, |table| table[block] as usize) * self.stride
+    }
+}
+
+/// Rows of one sequence and one key and value head. `q` and `out` are rows × heads × width.
+///
+/// Safety of running it: the blocks that the positions see must be readable, and this task alone may write the rows'
+/// results for this head's group.
+#[derive(Clone, Copy)]
+pub(super) struct Queries<'a> {
+    pub shape: &'a Shape,
+    pub blocks: Blocks<'a>,
+    pub kv_head: usize,
+    pub q: &'a [f32],
+    pub out: SharedMut<f32>,
+    pub lse: Option<SharedMut<f32>>,
+    /// Row of position zero, which may lie before the first row (then it wraps).
+    pub origin: usize,
+    /// Positions in the sequence, for those that see all of it.
+    pub length: usize,
+}
+
+/// Positions within one block of [`BLOCK`] (if causal), for [`crate::simd::dispatch`].
+pub(super) struct Span<'a> {
+    pub queries: Queries<'a>,
+    pub positions: Range<usize>,
+}
+
+/// The online softmax of a tile: running maximum, sum and unnormalised result of each row.
+struct State {
+    q: [f32; TILE_ROWS * HEAD_WIDTH_MAX],
+    scores: [f32; TILE_ROWS * BLOCK],
+    out: [f32; TILE_ROWS * HEAD_WIDTH_MAX],
+    top: [f32; LANES],
+    sum: [f32; LANES],
+    /// Positions that each row sees.
+    visible: [usize; TILE_ROWS],
+}
+
+impl Kernel for Span<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let group = self.queries.shape.group();
+        // One unit is one position and one head of the group.
+        let units = self.positions.len() * group;
+        let mut state = State {
+            q: [0.0; TILE_ROWS * HEAD_WIDTH_MAX],
+            scores: [0.0; TILE_ROWS * BLOCK],
+            out: [0.0; TILE_ROWS * HEAD_WIDTH_MAX],
+            top: [0.0; LANES],
+            sum: [0.0; LANES],
+            visible: [0; TILE_ROWS],
+        };
+        for start in (0..units).step_by(TILE_ROWS) {
+            let rows = TILE_ROWS.min(units - start);
+            self.begin::<S>(start, rows, &mut state);
+            let blocks = state.visible[..rows].iter().fold(0, |most, &v| most.max(v)).div_ceil(BLOCK);
+            for block in 0..blocks {
+                self.block::<S>(block, rows, &mut state);
+            }
+            self.finish::<S>(start, rows, &mut state);
+        }
+    }
+}
+
+impl Span<'_> {
+    /// Position, and number of the row × head, of a unit.
+    #[inline(always)]
+    fn unit(&self, unit: usize) -> (usize, usize) {
+        let (shape, group) = (self.queries.shape, self.queries.shape.group());
+        let position = self.positions.start + unit / group;
+        let row = self.queries.origin.wrapping_add(position);
+        (position, row * shape.heads + self.queries.kv_head * group + unit % group)
+    }
+
+    /// Fetches the scaled queries.
+    #[inline(always)]
+    fn begin<S: Simd>(&self, start: usize, rows: usize, state: &mut State) {
+        let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
+        for r in 0..rows {
+            let (position, head) = self.unit(start + r);
+            let from = &self.queries.q[head * shape.head_width..][..shape.head_width];
+            let to = &mut state.q[r * padded..][..padded];
+            for i in (0..padded).step_by(LANES) {
+                (S::at(from, i) * S::splat(shape.scale)).put(to, i);
+            }
+            state.visible[r] = if shape.causal { position + 1 } else { self.queries.length };
+        }
+        state.out[..rows * padded].fill(0.0);
+        state.top = [f32::NEG_INFINITY; LANES];
+        state.sum = [0.0; LANES];
+    }
+
+    #[inline(always)]
+    fn block<S: Simd>(&self, block: usize, rows: usize, state: &mut State) {
+        let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
+        let offset = self.queries.blocks.offset(block);
+        // SAFETY: the block is readable; the scores hold six rows.
+        unsafe {
+            S::tile(Tile {
+                rows,
+                vectors: BLOCK / LANES,
+                k: shape.head_width,
+                a: state.q.as_ptr(),
+                a_row: padded,
+                a_k: 1,
+                b: self.queries.blocks.keys.add(offset),
+                b_k: BLOCK,
+                c: state.scores.as_mut_ptr(),
+                c_row: BLOCK,
+                from_c: false,
+            });
+        }
+        let counts: [usize; TILE_ROWS] =
+            std::array::from_fn(|r| BLOCK.min(state.visible[r].saturating_sub(block * BLOCK)));
+        softmax::<S>(&counts[..rows], padded, state);
+        // SAFETY: the block is readable up to the positions that each row sees.
+        unsafe { add_values::<S>(&counts[..rows], padded, self.queries.blocks.values.add(offset), state) }
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&self, start: usize, rows: usize, state: &mut State) {
+        let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
+        for r in 0..rows {
+            let (_, head) = self.unit(start + r);
+            let from = &state.out[r * padded..][..padded];
+            // SAFETY: this task alone writes this row and head.
+            let to = unsafe { self.queries.out.slice(head * shape.head_width, shape.head_width) };
+            let share = S::splat(1.0 / state.sum[r]);
+            for i in (0..shape.head_width).step_by(LANES) {
+                (S::at(from, i) * share).put(to, i);
+            }
+            if let Some(lse) = self.queries.lse {
+                // SAFETY: as above.
+                let lse = unsafe { lse.slice(head, 1) };
+                lse[0] = state.top[r] + ln(state.sum[r]);
+            }
+        }
+    }
+}
+
+/// Turns the scores of a block into weights against the new maximum, and what stands so far to the same.
+#[inline(always)]
+fn softmax<S: Simd>(counts: &[usize], padded: usize, state: &mut State) {
+    let before = state.top;
+    for (r, &count) in counts.iter().enumerate() {
+        let seen = &state.scores[r * BLOCK..][..count];
+        let top = largest::<S>(seen);
+        // The new one second, so that a NaN stays.
+        state.top[r] = if before[r] > top { before[r] } else { top };
+    }
+    let decay = (S::at(&before, 0) - S::at(&state.top, 0)).exp().to_array();
+    for (r, &count) in counts.iter().enumerate() {
+        let seen = &mut state.scores[r * BLOCK..][..count];
+        for i in (0..count).step_by(LANES) {
+            (S::at_or(seen, i, f32::NEG_INFINITY) - S::splat(state.top[r])).exp().put(seen, i);
+        }
+        state.sum[r] = state.sum[r].mul_add(decay[r], sum::<S>(seen));
+        let out = &mut state.out[r * padded..][..padded];
+        for i in (0..padded).step_by(LANES) {
+            (S::at(out, i) * S::splat(decay[r])).put(out, i);
+        }
+    }
+}
+
+/// Adds the weighted values: positions that all rows see for all at once, the rest row by row, so that no row touches
+/// a position beyond its own.
+///
+/// # Safety
+/// The block's values must be readable up to the largest count.
+#[inline(always)]
+unsafe fn add_values<S: Simd>(counts: &[usize], padded: usize, values: *const f32, state: &mut State) {
+    let common = counts.iter().fold(BLOCK, |least, &count| least.min(count));
+    let tile = Tile {
+        rows: counts.len(),
+        vectors: padded / LANES,
+        k: common,
+        a: state.scores.as_ptr(),
+        a_row: BLOCK,
+        a_k: 1,
+        b: values,
+        b_k: padded,
+        c: state.out.as_mut_ptr(),
+        c_row: padded,
+        from_c: true,
+    };
+    // SAFETY: the caller's promise; the state holds six rows.
+    unsafe {
+        S::tile(tile);
+        for (r, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > common) {
+            let (a, b) = (tile.a.add(r * BLOCK + common), values.add(common * padded));
+            S::tile(Tile { rows: 1, k: count - common, a, b, c: tile.c.add(r * padded), ..tile });
+        }
+    }
+}

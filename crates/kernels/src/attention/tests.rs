@@ -1,0 +1,176 @@
+use super::cached::{Arena, CachedSequence, Entry, append, attend, block_len};
+use super::*;
+use crate::reference;
+use crate::testing::{Guarded, assert_close, assert_same_bits, check_gradient, random, same_everywhere, wide};
+
+/// heads, kv heads, width, causal, lengths.
+const CASES: &[(usize, usize, usize, bool, &[usize])] = &[
+    (1, 1, 1, true, &[1]),
+    (2, 1, 16, true, &[3, 0, 70]),
+    (4, 2, 20, true, &[65, 1, 130]),
+    (3, 3, 64, true, &[100]),
+    (9, 3, 33, true, &[20, 64]),
+    (2, 2, 80, false, &[7, 129]),
+    (4, 1, 16, false, &[64, 5]),
+];
+
+struct Case {
+    shape: Shape,
+    sequences: Vec<Range<usize>>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Case {
+    fn new(&(heads, kv_heads, head_width, causal, lengths): &(usize, usize, usize, bool, &[usize])) -> Self {
+        let mut rows = 0;
+        let sequences = lengths.iter().map(|len| {
+            rows += len;
+            rows - len..rows
+        });
+        let sequences: Vec<_> = sequences.collect();
+        let shape = Shape { heads, kv_heads, head_width, scale: 2.0 / (head_width as f32).sqrt(), causal };
+        let (q_len, kv_len) = (rows * heads * head_width, rows * kv_heads * head_width);
+        Self { shape, sequences, q: random(1, q_len), k: random(2, kv_len), v: random(3, kv_len) }
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs { q: &self.q, k: &self.k, v: &self.v }
+    }
+
+    fn forward(&self) -> (Vec<f32>, Vec<f32>) {
+        let (mut out, mut lse) = (vec![0.0; self.q.len()], vec![0.0; self.q.len() / self.shape.head_width]);
+        let (q, k, v) = (Guarded::new(&self.q), Guarded::new(&self.k), Guarded::new(&self.v));
+        forward(&self.shape, &self.sequences, Inputs { q: &q, k: &k, v: &v }, &mut out, Some(&mut lse));
+        (out, lse)
+    }
+}
+
+#[test]
+fn forward_agrees_with_the_reference() {
+    for case in CASES {
+        let case = Case::new(case);
+        let got = same_everywhere(|| case.forward().0);
+        let expected =
+            reference::attention(&case.shape, &case.sequences, &wide(&case.q), &wide(&case.k), &wide(&case.v));
+        assert_close(&got, &expected, 2e-6, &format!("{:?}", case.shape));
+    }
+}
+
+#[test]
+fn a_row_depends_on_its_own_prefix_alone() {
+    let mut case = Case::new(&(4, 2, 24, true, &[90, 140]));
+    let before = case.forward().0;
+    // Everything from row 200 on becomes poison, and the other sequence changes.
+    let row = case.shape.kv_heads * case.shape.head_width;
+    case.k[200 * row..].fill(f32::NAN);
+    case.v[200 * row..].fill(f32::INFINITY);
+    case.v[..10].fill(3.0);
+    let (after, row) = (case.forward().0, case.shape.heads * case.shape.head_width);
+    assert_same_bits(&after[90 * row..200 * row], &before[90 * row..200 * row], "prefix");
+    assert!(after[200 * row..].iter().all(|x| x.is_nan()));
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    let small: &[(usize, usize, usize, bool, &[usize])] =
+        &[(2, 1, 5, true, &[3, 9]), (4, 2, 3, false, &[6]), (1, 1, 2, true, &[70]), (2, 2, 2, false, &[66])];
+    for case in small {
+        let case = Case::new(case);
+        let dout = random(4, case.q.len());
+        let got = same_everywhere(|| gradients(&case, &dout));
+        let (q, k, v) = (wide(&case.q), wide(&case.k), wide(&case.v));
+        let loss = |q: &[f64], k: &[f64], v: &[f64]| {
+            let out = reference::attention(&case.shape, &case.sequences, q, k, v);
+            out.iter().zip(&dout).map(|(out, &d)| out * f64::from(d)).sum::<f64>()
+        };
+        let (dq, rest) = got.split_at(q.len());
+        let (dk, dv) = rest.split_at(k.len());
+        check_gradient(dq, &q, |q| loss(q, &k, &v));
+        check_gradient(dk, &k, |k| loss(&q, k, &v));
+        check_gradient(dv, &v, |v| loss(&q, &k, v));
+    }
+}
+
+#[test]
+fn gradients_of_larger_shapes_agree_with_the_reference() {
+    for case in CASES {
+        let case = Case::new(case);
+        let dout = random(4, case.q.len());
+        let got = same_everywhere(|| gradients(&case, &dout));
+        let [q, k, v, dout] = [&case.q, &case.k, &case.v, &dout].map(|x| wide(x));
+        let expected = reference::attention_backward(&case.shape, &case.sequences, [&q, &k, &v], &dout);
+        assert_close(&got, &expected.concat(), 1e-5, &format!("{:?}", case.shape));
+    }
+}
+
+/// dq, dk and dv, one after the other.
+fn gradients(case: &Case, dout: &[f32]) -> Vec<f32> {
+    let (out, lse) = case.forward();
+    let (mut q, mut k, mut v) = (vec![9.0; case.q.len()], vec![9.0; case.k.len()], vec![9.0; case.v.len()]);
+    let saved = Saved { inputs: case.inputs(), out: &out, lse: &lse };
+    backward(&case.shape, &case.sequences, saved, dout, Gradients { q: &mut q, k: &mut k, v: &mut v });
+    [q, k, v].concat()
+}
+
+/// Runs all sequences through the cache in chunks, several in one call, and gives the result for all rows.
+fn through_cache(case: &Case, chunk: usize) -> Vec<f32> {
+    let (shape, size) = (&case.shape, block_len(&case.shape));
+    // Blocks of the sequences alternate in the arena, which holds poison where nothing was written.
+    let count = case.sequences.len();
+    let most = case.sequences.iter().map(|s| s.len().div_ceil(BLOCK)).max().unwrap_or(0);
+    let (mut keys, mut values) = (vec![f32::NAN; most * count * size], vec![f32::NAN; most * count * size]);
+    let tables: Vec<Vec<u32>> = (0..count).map(|s| (0..most).map(|b| (b * count + s) as u32).collect()).collect();
+    let (row, kv_row) = (shape.heads * shape.head_width, shape.kv_heads * shape.head_width);
+    let mut out = vec![0.0; case.q.len()];
+    for first in (0..most * BLOCK).step_by(chunk) {
+        let (mut q, mut sequences, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (s, sequence) in case.sequences.iter().enumerate() {
+            let positions = first.min(sequence.len())..sequence.len().min(first + chunk);
+            for position in positions.clone() {
+                let source = (sequence.start + position) * kv_row;
+                let entry = Entry { k: &case.k[source..][..kv_row], v: &case.v[source..][..kv_row] };
+                let at = tables[s][position / BLOCK] as usize * size;
+                append(shape, entry, position, &mut keys[at..][..size], &mut values[at..][..size]);
+                rows.push(sequence.start + position);
+                q.extend_from_slice(&case.q[(sequence.start + position) * row..][..row]);
+            }
+            let end = rows.len();
+            let rows = end - positions.len()..end;
+            sequences.push(CachedSequence { rows, first_position: positions.start, blocks: &tables[s] });
+        }
+        let mut part = vec![0.0; q.len()];
+        attend(shape, &sequences, &q, Arena { keys: &keys, values: &values }, &mut part);
+        rows.iter().zip(part.chunks_exact(row)).for_each(|(&r, part)| out[r * row..][..row].copy_from_slice(part));
+    }
+    out
+}
+
+#[test]
+fn the_cache_gives_the_bits_of_training() {
+    for case in CASES.iter().filter(|case| case.3) {
+        let case = Case::new(case);
+        let expected = case.forward().0;
+        for chunk in [1, 13, 64, 1000] {
+            let got = same_everywhere(|| through_cache(&case, chunk));
+            assert_same_bits(&got, &expected, &format!("{:?} in chunks of {chunk}", case.shape));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "sequence 2..4 after row 3")]
+fn overlapping_sequences_are_refused() {
+    let case = Case::new(&(1, 1, 4, true, &[4]));
+    forward(&case.shape, &[0..3, 2..4], case.inputs(), &mut [0.0; 16], None);
+}
+
+#[test]
+#[should_panic(expected = "block 2 in an arena of 2")]
+fn a_block_beyond_the_arena_is_refused() {
+    let shape = Shape { heads: 1, kv_heads: 1, head_width: 4, scale: 1.0, causal: true };
+    let arena = vec![0.0; block_len(&shape) * 2];
+    let sequence = CachedSequence { rows: 0..1, first_position: 64, blocks: &[0, 2] };
+    attend(&shape, &[sequence], &[0.0; 4], Arena { keys: &arena, values: &arena }, &mut [0.0; 4]);
+}
