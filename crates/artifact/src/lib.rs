@@ -25,6 +25,7 @@ pub mod error;
 pub mod keys;
 pub mod lineage;
 pub mod manifest;
+pub mod pull;
 pub mod safetensors;
 pub mod verify;
 

@@ -1,5 +1,6 @@
 //! Making an artifact.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -113,6 +114,19 @@ impl ArtifactWriter {
     pub fn created_unix_s(&mut self, seconds: u64) -> &mut Self {
         self.manifest.created_unix_s = seconds;
         self
+    }
+
+    /// The files that are finished.
+    ///
+    /// # Errors
+    /// If one was started and not finished.
+    pub fn files(&self) -> Result<BTreeMap<String, FileEntry>> {
+        Ok(self.staged.entries()?)
+    }
+
+    /// Where the artifact will stand.
+    pub fn target(&self) -> &Path {
+        self.staged.target()
     }
 
     /// Signs the manifest and lets the artifact appear at its target, on disk and whole.
