@@ -1,4 +1,31 @@
 //! All SIMD: numeric functions on slices, each with a scalar reference, and the thread pool.
+//!
+//! Every function gives the same bits for any number of threads, any instruction set (AVX-512, AVX2 with FMA, or
+//! portable; see [`cpu`]) and, where rows are independent, any set of rows beside one's own. Threads split outputs,
+//! never a sum; the order of every sum is fixed. Between calls a thread keeps a bounded amount of scratch memory.
+//!
+//! ```
+//! use luban_kernels::matmul::{Accumulate, MatRef, Shape, matmul_packed, pack, packed_len};
+//!
+//! // y = x wᵀ for a weight as Hugging Face stores it: outputs × inputs.
+//! let (x, weight) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 0.5, 0.5, 0.0, 1.0]);
+//! let shape = Shape { rows: 2, inputs: 2, outputs: 3 };
+//! let mut packed = vec![0.0; packed_len(2, 3)];
+//! pack(MatRef::row_major(&weight, 3, 2).transposed(), &mut packed);
+//! let mut y = [0.0; 6];
+//! matmul_packed(&x, &packed, shape, None, &mut y, Accumulate::Overwrite);
+//! assert_eq!(y, [1.0, 1.5, 2.0, 3.0, 3.5, 4.0]);
+//! ```
+//!
+//! | modules | what |
+//! |---|---|
+//! | [`cpu`], [`pool`], [`buffer`] | instruction set, threads, aligned memory |
+//! | [`matmul`] | products, with f32 or int8 weights packed ahead |
+//! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
+//! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`elementwise`] | the rest of a transformer |
+//! | [`optim`], [`quantize`] | AdamW; int8 weights |
+//! | [`limits`] | what the machine can do at most |
+//! | [`reference`] | slow and clear versions of them all, for f32 and f64 |
 #![allow(unsafe_code)]
 
 pub mod activation;
@@ -7,6 +34,7 @@ pub mod buffer;
 pub mod cpu;
 pub mod elementwise;
 pub mod embedding;
+pub mod limits;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
