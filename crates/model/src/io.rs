@@ -3,7 +3,6 @@
 //! Weights may be f32, f16 or bf16, or int8 with one scale for each output as Hugging Face's `compressed-tensors`
 //! lays them out: `NAME` in I8 beside `NAME_scale`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -44,7 +43,8 @@ impl WeightData {
             Self::F32(values) => values,
             Self::I8 { values, scales } => {
                 let columns = values.len() / scales.len().max(1);
-                let row = |(row, scale): (&[i8], f32)| row.iter().map(move |&v| f32::from(v) * scale).collect::<Vec<_>>();
+                let row =
+                    |(row, scale): (&[i8], f32)| row.iter().map(move |&v| f32::from(v) * scale).collect::<Vec<_>>();
                 values.chunks(columns.max(1)).zip(scales).flat_map(row).collect()
             }
         }
@@ -110,16 +110,16 @@ impl Source {
         let rows = slot.shape[0];
         if let Some(values) = view.to_i8() {
             let scales = self.scales(&name, layout, rows)?;
-            return Ok(WeightData::I8 { values: arranged(&values, view.shape, layout, slot).into_owned(), scales });
+            return Ok(WeightData::I8 { values: arranged(&values, view.shape, layout, slot), scales });
         }
         let values = view.to_f32().ok_or_else(|| Error::Weight {
             name,
             expected: "F32, F16, BF16 or I8 with scales".into(),
             found: format!("{:?}", view.dtype),
         })?;
-        Ok(WeightData::F32(match arranged(&values, view.shape, layout, slot) {
-            Cow::Borrowed(_) => values,
-            Cow::Owned(arranged) => arranged,
+        Ok(WeightData::F32(match layout {
+            Layout::Same => values,
+            _ => arranged(&values, view.shape, layout, slot),
         }))
     }
 
@@ -172,19 +172,16 @@ fn file_shape(slot: &Slot, layout: Layout) -> Vec<usize> {
 }
 
 /// A file's values as the canonical weight has them.
-fn arranged<'a, T: Copy>(values: &'a [T], file_shape: &[usize], layout: Layout, slot: &Slot) -> Cow<'a, [T]> {
-    let first = match layout {
-        Layout::Same => return Cow::Borrowed(values),
-        Layout::Transposed => 0,
-        Layout::TransposedThird { part } => part * slot.shape[0],
-    };
-    match *file_shape {
-        [length] => Cow::Borrowed(&values[first..first + length / 3]),
-        [inputs, columns] => {
-            let outputs = first..first + slot.shape[0];
-            Cow::Owned(outputs.flat_map(|output| (0..inputs).map(move |input| values[input * columns + output])).collect())
+fn arranged<T: Copy>(values: &[T], file_shape: &[usize], layout: Layout, slot: &Slot) -> Vec<T> {
+    let rows = slot.shape[0];
+    let first = if let Layout::TransposedThird { part } = layout { part * rows } else { 0 };
+    match (layout, file_shape) {
+        (Layout::Same, _) => values.to_vec(),
+        (_, &[inputs, columns]) => {
+            let row = |output: usize| (0..inputs).map(move |input| values[input * columns + output]);
+            (first..first + rows).flat_map(row).collect()
         }
-        _ => Cow::Borrowed(values),
+        _ => values[first..first + rows].to_vec(),
     }
 }
 
@@ -210,9 +207,10 @@ pub fn export(
     for slot in crate::weights::slots(spec) {
         place(&mut tensors, family, &slot, weight(&slot)?);
     }
-    let tensors: Vec<_> = tensors.iter().map(|(name, (dtype, shape, bytes))| {
-        (name.clone(), *dtype, shape.clone(), bytes.as_slice())
-    }).collect();
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|(name, (dtype, shape, bytes))| (name.clone(), *dtype, shape.clone(), bytes.as_slice()))
+        .collect();
     let mut file = writer.file(WEIGHTS)?;
     safetensors::write(&mut file, &tensors, &[("format", "pt")])?;
     file.finish()?;

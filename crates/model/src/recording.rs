@@ -91,12 +91,7 @@ impl Executor for Recording<'_> {
         }
     }
 
-    fn add_norm(
-        &mut self,
-        residual: Var,
-        branch: Option<Var>,
-        norm: &NormWeights<Var>,
-    ) -> Result<(Var, Var), Error> {
+    fn add_norm(&mut self, residual: Var, branch: Option<Var>, norm: &NormWeights<Var>) -> Result<(Var, Var), Error> {
         let epsilon = self.spec.norm.epsilon;
         let kind = match (self.spec.norm.kind, &norm.bias) {
             (NormKind::Layer, Some(bias)) => ops::Norm::Layer { weight: &norm.weight, bias, epsilon },

@@ -116,8 +116,13 @@ impl TrainableModel {
         let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
         drop(hidden);
         let (matrix, bias) = vocabulary(&vars.head, &vars.embedding.tokens)?;
-        let (loss, sum) =
-            ops::cross_entropy(&mut recording.tape, input, ops::Vocabulary { matrix, bias }, targets.tokens, targets.scale);
+        let (loss, sum) = ops::cross_entropy(
+            &mut recording.tape,
+            input,
+            ops::Vocabulary { matrix, bias },
+            targets.tokens,
+            targets.scale,
+        );
         let mut gradients = recording.tape.backward(&loss);
         for (parameter, var) in self.weights.iter_mut().zip(vars.iter()) {
             if parameter.trainable {
@@ -166,7 +171,11 @@ fn on_tape(
 fn check_targets(batch: &Batch, targets: &Targets<'_>, spec: &Spec) -> Result<(), Error> {
     let fail = |what, found: usize, expected: String| Err(Error::Batch { what, found: found as u64, expected });
     if targets.rows.len() != targets.tokens.len() {
-        return fail("the number of targets", targets.tokens.len(), format!("{}, one for each row", targets.rows.len()));
+        return fail(
+            "the number of targets",
+            targets.tokens.len(),
+            format!("{}, one for each row", targets.rows.len()),
+        );
     }
     if let Some(&row) = targets.rows.iter().find(|&&row| row >= batch.rows()) {
         return fail("a target's row", row, format!("rows below {}", batch.rows()));
@@ -176,4 +185,3 @@ fn check_targets(batch: &Batch, targets: &Targets<'_>, spec: &Spec) -> Result<()
     }
     Ok(())
 }
-

@@ -167,7 +167,11 @@ impl<W> ModelWeights<W> {
     }
 
     /// The same tree with every weight replaced, in the order of [`slots`].
-    pub fn map<'a, V, E>(&'a self, spec: &Spec, mut change: impl FnMut(&Slot, &'a W) -> Result<V, E>) -> Result<ModelWeights<V>, E> {
+    pub fn map<'a, V, E>(
+        &'a self,
+        spec: &Spec,
+        mut change: impl FnMut(&Slot, &'a W) -> Result<V, E>,
+    ) -> Result<ModelWeights<V>, E> {
         let mut weights = self.iter();
         ModelWeights::build(spec, |slot| {
             let weight = weights.next().expect("the tree was built from the same spec");
@@ -330,10 +334,8 @@ impl<F> Walk<'_, F> {
                     HeadWeights::Vocabulary(walk.slot("weight", &[vocab, width], Role::Linear)?)
                 }
                 Head::MaskedToken => HeadWeights::MaskedToken {
-                    transform: walk.linear(
-                        "transform.",
-                        Map { inputs: width, outputs: width, bias: true, role: Role::Linear },
-                    )?,
+                    transform: walk
+                        .linear("transform.", Map { inputs: width, outputs: width, bias: true, role: Role::Linear })?,
                     norm: walk.within("norm.", |walk| walk.norm())?,
                     bias: walk.slot("bias", &[vocab], Role::Bias)?,
                 },
@@ -392,7 +394,11 @@ mod tests {
                 ModelWeights::build(&spec, |slot| Ok::<_, ()>(slot.name.clone())).unwrap();
             assert_eq!(tree.iter().cloned().collect::<Vec<_>>(), names);
             assert_eq!(tree.iter_mut().map(|name| name.clone()).collect::<Vec<_>>(), names);
-            tree.map(&spec, |slot, name| { assert_eq!(&slot.name, name); Ok::<_, ()>(()) }).unwrap();
+            tree.map(&spec, |slot, name| {
+                assert_eq!(&slot.name, name);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
         }
     }
 }

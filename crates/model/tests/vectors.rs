@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// Largest error, relative to the largest value of the expected tensor.
 const TOLERANCE: f32 = 1e-5;
+/// Tensors whose largest value is below this are compared as if it were this.
+const SMALL: f32 = 0.05;
 
 struct Case {
     tokens: Vec<u32>,
@@ -69,7 +71,8 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
     let error = found.iter().zip(expected).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-    assert!(error <= TOLERANCE * largest.max(1e-3), "{what}: error {error}, largest value {largest}");
+    // Some gradients are zero but for rounding (a key's bias moves every score of a row alike).
+    assert!(error <= TOLERANCE * largest.max(SMALL), "{what}: error {error}, largest value {largest}");
 }
 
 const DECODERS: &[&str] = &["llama-tied", "llama-grouped", "gpt2"];
@@ -128,7 +131,11 @@ fn gradients_agree_with_transformers() {
         let found = tensors(&target, io::WEIGHTS);
         let mut compared = 0;
         for tensor in expected.names() {
-            assert_close(&format!("{name} {tensor}"), &found.to_f32(tensor).unwrap(), &expected.to_f32(tensor).unwrap());
+            assert_close(
+                &format!("{name} {tensor}"),
+                &found.to_f32(tensor).unwrap(),
+                &expected.to_f32(tensor).unwrap(),
+            );
             compared += 1;
         }
         assert_eq!(compared, found.len(), "{name}: every gradient is compared");

@@ -125,7 +125,8 @@ impl Tape {
         while let Some(node) = self.nodes.pop() {
             // Where no gradient came, nothing is to be done.
             if node.outputs.iter().any(|&output| self.gradients[output].is_some()) {
-                let mut pass = Backward { inputs: &node.inputs, outputs: &node.outputs, gradients: &mut self.gradients };
+                let mut pass =
+                    Backward { inputs: &node.inputs, outputs: &node.outputs, gradients: &mut self.gradients };
                 (node.backward)(&mut pass);
             }
             for output in node.outputs {

@@ -62,7 +62,11 @@ fn rotary_theta(config: &Config<'_>) -> Result<f64, Error> {
     for field in ["rope_parameters", "rope_scaling"] {
         let Some(rotary) = config.object(field)? else { continue };
         for kind in ["rope_type", "type"] {
-            rotary.refuse_unless(kind, |value| value == "default", "this program does not scale rotary positions yet")?;
+            rotary.refuse_unless(
+                kind,
+                |value| value == "default",
+                "this program does not scale rotary positions yet",
+            )?;
         }
         if rotary.get("rope_theta").is_some() {
             return rotary.number_or("rope_theta", 0.0);

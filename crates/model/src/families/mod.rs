@@ -156,10 +156,13 @@ mod tests {
     #[test]
     fn every_slot_of_every_family_has_its_own_place() {
         for family in FAMILIES {
-            let mut places: Vec<_> = slots(&example(family.name)).iter().map(|slot| {
-                let place = family.place(slot);
-                format!("{} {:?}", place.name, place.layout)
-            }).collect();
+            let mut places: Vec<_> = slots(&example(family.name))
+                .iter()
+                .map(|slot| {
+                    let place = family.place(slot);
+                    format!("{} {:?}", place.name, place.layout)
+                })
+                .collect();
             places.sort();
             let all = places.len();
             places.dedup();

@@ -1,6 +1,6 @@
 //! Non-linearities, plain and gating.
 
-use luban_kernels::activation::{self, Kind};
+use luban_kernels::activation::{self, Gated, Kind};
 
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Edge, Tape, Var};
@@ -19,12 +19,16 @@ pub fn activate(tape: &mut Tape, kind: Kind, gate: Var, up: Option<Var>) -> Var 
     let [output] = tape.record(&inputs, [output], move |pass| {
         let Some(dy) = pass.take_output(0) else { return };
         let mut gate_gradient = Buffer::scratch(gate_value.len());
-        let mut up_gradient = up_value.as_ref().map(|up| Buffer::scratch(up.len()));
-        activation::backward(kind, &dy, &gate_value, up_value.as_deref(), &mut gate_gradient, up_gradient.as_deref_mut());
-        pass.give(0, gate_gradient.into());
-        if let Some(gradient) = up_gradient {
-            pass.give(1, gradient.into());
+        match &up_value {
+            None => activation::backward(kind, &gate_value, &dy, &mut gate_gradient),
+            Some(up) => {
+                let mut up_gradient = Buffer::scratch(up.len());
+                let gated = Gated { gate: &gate_value, up };
+                activation::backward_gated(kind, gated, &dy, &mut gate_gradient, &mut up_gradient);
+                pass.give(1, up_gradient.into());
+            }
         }
+        pass.give(0, gate_gradient.into());
     });
     output
 }

@@ -34,7 +34,7 @@ pub fn attend(tape: &mut Tape, [q, k, v]: [Var; 3], attention: Attention) -> Var
     let mut output = Buffer::scratch(rotated_q.len());
     let mut log_sums = Buffer::scratch(rotated_q.rows() * attention.shape.heads);
     let qkv = attention::Inputs { q: &rotated_q, k: &rotated_k, v: &v };
-    attention::forward(&attention.shape, &attention.sequences, qkv, &mut output, &mut log_sums);
+    attention::forward(&attention.shape, &attention.sequences, qkv, &mut output, Some(&mut log_sums));
     let output = Tensor::from_buffer(rotated_q.shape(), output);
     let saved = keep.then(|| Saved { q: rotated_q, k: rotated_k, v, output: output.clone(), log_sums, attention });
     let [output] = tape.record(&inputs, [output], move |pass| {
@@ -74,9 +74,9 @@ impl Saved {
         let mut dk = Buffer::scratch(self.k.len());
         let mut dv = Buffer::scratch(self.v.len());
         let inputs = attention::Inputs { q: &self.q, k: &self.k, v: &self.v };
-        let forward = attention::Forward { out: &self.output, lse: &self.log_sums };
-        let gradients = attention::Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
-        attention::backward(&shape, &sequences, inputs, forward, dy, gradients);
+        let saved = attention::Saved { inputs, out: &self.output, lse: &self.log_sums };
+        let gradients = attention::Gradients { q: &mut dq, k: &mut dk, v: &mut dv };
+        attention::backward(&shape, &sequences, saved, dy, gradients);
         if let Some(table) = rotary {
             // The inverse of a rotation is its transpose.
             rotary::apply(&mut dq, shape.heads, &positions, &table, Direction::Inverse);

@@ -19,7 +19,7 @@ pub fn embed(tape: &mut Tape, table: &Var, ids: &[u32]) -> Var {
     let [output] = tape.record(&[table.edge()], [output], move |pass| {
         let Some(dy) = pass.take_output(0) else { return };
         if let Some(mut gradient) = pass.slot_to_add(0, length) {
-            embedding::scatter_add(&dy, columns, &ids, &mut gradient);
+            embedding::scatter_add(&mut gradient, columns, &ids, &dy);
             pass.put(0, gradient);
         }
     });

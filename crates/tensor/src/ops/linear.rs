@@ -1,7 +1,7 @@
 //! Linear maps.
 
+use luban_kernels::elementwise;
 use luban_kernels::matmul::{self, Accumulate, MatRef};
-use luban_kernels::norm;
 
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Tape, Var};
@@ -42,12 +42,9 @@ fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let (rows, outputs) = (x.rows(), weight.rows());
     let mut y = Buffer::scratch(rows * outputs);
     let (x, weight) = (matrix(x), matrix(weight).transposed());
-    match bias {
-        Some(bias) => {
-            y.chunks_exact_mut(outputs.max(1)).for_each(|row| row.copy_from_slice(bias));
-            matmul::matmul(x, weight, &mut y, Accumulate::Add);
-        }
-        None => matmul::matmul(x, weight, &mut y, Accumulate::Overwrite),
+    matmul::matmul(x, weight, &mut y, Accumulate::Overwrite);
+    if let Some(bias) = bias {
+        elementwise::add_rows(&mut y, bias);
     }
     Tensor::from_buffer(&[rows, outputs], y)
 }
@@ -66,8 +63,9 @@ struct MapPass {
 impl MapPass {
     fn run(self, pass: &mut crate::tape::Backward<'_>, dy: &[f32], x: Option<&Tensor>) {
         let (outputs, inputs) = (self.weight.rows(), self.weight.columns());
-        let dy_matrix = MatRef::row_major(dy, dy.len() / outputs.max(1), outputs);
-        pass.accumulate(0, dy_matrix.rows * inputs, |dx, mode| matmul::matmul(dy_matrix, matrix(&self.weight), dx, mode));
+        let rows = dy.len() / outputs.max(1);
+        let dy_matrix = MatRef::row_major(dy, rows, outputs);
+        pass.accumulate(0, rows * inputs, |dx, mode| matmul::matmul(dy_matrix, matrix(&self.weight), dx, mode));
         if let Some(x) = x {
             pass.accumulate(self.weight_input, outputs * inputs, |dw, mode| {
                 matmul::matmul(dy_matrix.transposed(), matrix(x), dw, mode);
@@ -76,7 +74,7 @@ impl MapPass {
         if let Some(bias) = self.bias_input
             && let Some(mut gradient) = pass.slot_to_add(bias, outputs)
         {
-            norm::column_sums(dy, outputs, &mut gradient);
+            elementwise::column_sums(dy, &mut gradient);
             pass.put(bias, gradient);
         }
     }

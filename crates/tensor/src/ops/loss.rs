@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use luban_kernels::elementwise::{add_rows, column_sums};
 use luban_kernels::loss;
 use luban_kernels::matmul::{self, Accumulate, MatRef};
-use luban_kernels::norm::column_sums;
 
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Tape, Var};
@@ -89,28 +89,24 @@ struct Piece<'a> {
 impl<'a> Piece<'a> {
     fn new(x: MatRef<'a>, vocabulary: Vocabulary<'a>) -> Self {
         let matrix = vocabulary.matrix.value();
-        let mut logits = Buffer::scratch(x.rows * matrix.rows());
-        let mode = match vocabulary.bias {
-            Some(bias) => {
-                logits.chunks_exact_mut(matrix.rows()).for_each(|row| row.copy_from_slice(bias.value()));
-                Accumulate::Add
-            }
-            None => Accumulate::Overwrite,
-        };
+        let mut logits = Buffer::scratch(x.shape().0 * matrix.rows());
         let transposed = MatRef::row_major(matrix, matrix.rows(), matrix.columns()).transposed();
-        matmul::matmul(x, transposed, &mut logits, mode);
+        matmul::matmul(x, transposed, &mut logits, Accumulate::Overwrite);
+        if let Some(bias) = vocabulary.bias {
+            add_rows(&mut logits, bias.value());
+        }
         Self { x, vocabulary, logits }
     }
 
     /// The summed loss; turns the logits into their gradient.
     fn loss(&mut self, targets: &[u32], scale: f32) -> f64 {
         let mut losses = vec![0.0; targets.len()];
-        loss::cross_entropy(&mut self.logits, self.vocabulary.matrix.value().rows(), targets, scale, &mut losses);
+        loss::cross_entropy(&mut self.logits, targets, scale, &mut losses);
         losses.iter().map(|&nats| f64::from(nats)).sum()
     }
 
     fn gradient(&self) -> MatRef<'_> {
-        MatRef::row_major(&self.logits, self.x.rows, self.vocabulary.matrix.value().rows())
+        MatRef::row_major(&self.logits, self.x.shape().0, self.vocabulary.matrix.value().rows())
     }
 
     fn input_gradient(&self, dx: &mut [f32]) {
@@ -131,7 +127,7 @@ impl<'a> Piece<'a> {
                 if mode == Accumulate::Overwrite {
                     gradient.fill(0.0);
                 }
-                column_sums(&self.logits, gradient.len(), gradient);
+                column_sums(&self.logits, gradient);
             });
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use luban_kernels::matmul::Accumulate;
 use luban_kernels::{elementwise, norm};
 
 use crate::storage::{Buffer, Tensor};
@@ -70,53 +71,50 @@ fn added(residual: Tensor, branch: Tensor) -> Tensor {
 struct Saved {
     x: Tensor,
     weight: Tensor,
-    mean: Option<Buffer>,
-    inverse: Buffer,
+    stats: Buffer,
+    centered: bool,
 }
 
 impl Saved {
     fn forward(x: &Tensor, norm: Norm<'_>) -> (Tensor, Self) {
         let mut y = Buffer::scratch(x.len());
-        let mut inverse = Buffer::scratch(x.rows());
-        let (weight, mean) = match norm {
+        let (weight, stats, centered) = match norm {
             Norm::Rms { weight, epsilon } => {
-                norm::rms_norm(x, weight.value(), epsilon, &mut y, Some(&mut inverse));
-                (weight, None)
+                let mut stats = Buffer::scratch(x.rows());
+                norm::rms_norm(x, weight.value(), epsilon, &mut y, Some(&mut stats));
+                (weight, stats, false)
             }
             Norm::Layer { weight, bias, epsilon } => {
-                let mut mean = Buffer::scratch(x.rows());
-                let stats = norm::LayerStats { mean: &mut mean, inv_std: &mut inverse };
-                norm::layer_norm(x, norm::Affine { weight: weight.value(), bias: bias.value() }, epsilon, &mut y, Some(stats));
-                (weight, Some(mean))
+                let mut stats = Buffer::scratch(2 * x.rows());
+                norm::layer_norm(x, weight.value(), Some(bias.value()), epsilon, &mut y, Some(&mut stats));
+                (weight, stats, true)
             }
         };
-        let saved = Self { x: x.clone(), weight: weight.value().clone(), mean, inverse };
+        let saved = Self { x: x.clone(), weight: weight.value().clone(), stats, centered };
         (Tensor::from_buffer(x.shape(), y), saved)
     }
 
     /// The gradient of the sum: through the norm, plus what came to the sum itself. Those of the norm's own
-    /// parameters, which stand behind the first `parameters` inputs, are added to theirs.
-    fn backward(&self, pass: &mut Backward<'_>, dy: &[f32], parameters: usize) -> Buffer {
-        // The norm's backward adds to what is there already.
-        let mut dx = match pass.take_output(0) {
-            Some(shared) => Arc::try_unwrap(shared).unwrap_or_else(|shared| Buffer::copied(&shared)),
-            None => Buffer::zeroed(self.x.len()),
+    /// parameters, which stand from the input `weight` on, are added to theirs.
+    fn backward(&self, pass: &mut Backward<'_>, dy: &[f32], weight: usize) -> Buffer {
+        let (mut dx, mode) = match pass.take_output(0) {
+            Some(there) => (Arc::try_unwrap(there).unwrap_or_else(|shared| Buffer::copied(&shared)), Accumulate::Add),
+            None => (Buffer::scratch(self.x.len()), Accumulate::Overwrite),
         };
         let columns = self.weight.len();
-        let mut dweight = pass.slot_to_add(parameters, columns);
-        match &self.mean {
-            None => norm::rms_norm_backward(dy, &self.x, &self.weight, &self.inverse, &mut dx, dweight.as_deref_mut()),
-            Some(mean) => {
-                let stats = norm::SavedStats { mean, inv_std: &self.inverse };
-                norm::layer_norm_backward(dy, &self.x, &self.weight, stats, &mut dx, dweight.as_deref_mut());
-                if let Some(mut dbias) = pass.slot_to_add(parameters + 1, columns) {
-                    norm::column_sums(dy, columns, &mut dbias);
-                    pass.put(parameters + 1, dbias);
-                }
+        let saved = norm::Saved { x: &self.x, weight: &self.weight, stats: &self.stats };
+        let mut dweight = pass.slot_to_add(weight, columns);
+        if self.centered {
+            let mut dbias = pass.slot_to_add(weight + 1, columns);
+            norm::layer_norm_backward(saved, dy, &mut dx, mode, (dweight.as_deref_mut(), dbias.as_deref_mut()));
+            if let Some(dbias) = dbias {
+                pass.put(weight + 1, dbias);
             }
+        } else {
+            norm::rms_norm_backward(saved, dy, &mut dx, mode, dweight.as_deref_mut());
         }
         if let Some(dweight) = dweight {
-            pass.put(parameters, dweight);
+            pass.put(weight, dweight);
         }
         dx
     }
