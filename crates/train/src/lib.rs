@@ -1,1 +1,36 @@
 //! Objectives, optimizers, schedules, the loop and its checkpoints.
+//!
+//! - [`pretrain`]: from a corpus and a tokenizer to a model, through any number of interruptions.
+//! - [`settings`]: what is asked of a run, and the plan that defines it.
+//! - [`choose`]: how a plan follows from the time there is and this machine's speed.
+//! - [`objective`]: what training minimises; one file an objective.
+//! - [`optimizer`], [`schedule`]: how gradients become changes of weights.
+//! - [`step`]: one optimizer step; what the loop runs and [`bench`] measures.
+//! - [`state`]: the whole of what a resume needs.
+//! - [`monitor`]: the loss on held-out text, and samples.
+//!
+//! ```
+//! use luban_train::schedule::{Decay, Schedule};
+//! let schedule = Schedule { peak: 1e-3, floor: 0.1, warmup_steps: 10, steps: 100, decay: Decay::Cosine };
+//! assert_eq!(schedule.at(9), 1e-3);
+//! assert!(schedule.at(99) < 1.1e-4);
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod choose;
+mod error;
+mod export;
+pub mod monitor;
+pub mod objective;
+pub mod optimizer;
+pub mod pretrain;
+pub mod schedule;
+pub mod settings;
+pub mod state;
+pub mod step;
+
+pub use error::{Error, Result};
+pub use pretrain::{Context, Outcome, pretrain};
+pub use settings::{Plan, PretrainOptions};
+pub use step::{StepInput, StepReport, train_step};

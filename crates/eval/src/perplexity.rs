@@ -1,0 +1,138 @@
+//! How well a model predicts a text.
+//!
+//! Perplexity is e to the mean loss of a token (Jelinek et al. 1977); it compares models of one tokenizer only. Bits
+//! per byte divides the loss of the whole text by its UTF-8 bytes, and compares any two models.
+
+use std::f64::consts::LN_2;
+
+use luban_artifact::ModelFiles;
+use luban_base::progress::{Event, Observer};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::Subject;
+use crate::task::{Figures, Subject as TaskSubject, Task};
+use crate::text::{Text, Window, Windows};
+
+/// Windows that are scored between two reports of progress.
+const WINDOWS_AT_ONCE: usize = 32;
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerplexityOptions {
+    /// Tokens of a window; the model's whole context where not given.
+    pub context: Option<usize>,
+    /// No document is begun after so many bytes of text.
+    pub bytes_max: Option<u64>,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Perplexity {
+    /// e to the mean loss of a token.
+    pub perplexity: f64,
+    /// Bits for each UTF-8 byte of the text.
+    pub bits_per_byte: f64,
+    /// The summed loss of all tokens.
+    pub nats: f64,
+    /// Tokens predicted, ends of documents among them.
+    pub tokens: u64,
+    /// UTF-8 bytes of the text.
+    pub bytes: u64,
+    /// Tokens of a window.
+    pub context: usize,
+}
+
+impl Perplexity {
+    fn new(nats: f64, tokens: u64, bytes: u64, context: usize) -> Self {
+        let perplexity = (nats / tokens as f64).exp();
+        Self { perplexity, bits_per_byte: nats / LN_2 / bytes as f64, nats, tokens, bytes, context }
+    }
+}
+
+/// Scores every token of a text, in non-overlapping windows, with the model's own tokenizer.
+///
+/// # Errors
+/// A model that does not predict the next token, an option out of bounds, or a text that is empty or cannot be read.
+pub fn evaluate(
+    files: &ModelFiles,
+    text: &Text,
+    options: &PerplexityOptions,
+    observer: &dyn Observer,
+) -> Result<Perplexity> {
+    let subject = Subject::decoder(files)?;
+    let context = window_length(options, subject.model.spec().context)?;
+    let eos = subject.tokenizer.eos().ok_or_else(|| Error::NoEos { model: files.dir().to_owned() })?;
+    let bytes_max = options.bytes_max.unwrap_or(u64::MAX);
+    let mut windows = Windows::new(text.documents()?, &subject.tokenizer, eos, context, bytes_max);
+    let (mut nats, mut tokens) = (0.0, 0);
+    loop {
+        let some: Vec<Window> = windows.by_ref().take(WINDOWS_AT_ONCE).collect::<Result<_>>()?;
+        if some.is_empty() {
+            break;
+        }
+        subject.model.score(&some, |_, losses| {
+            nats += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            tokens += losses.len() as u64;
+        })?;
+        observer.event(&Event::Progress { what: "scoring", done: tokens, total: 0, unit: "tokens" });
+    }
+    match windows.bytes() {
+        0 => Err(Error::NoText { from: text.place() }),
+        bytes => Ok(Perplexity::new(nats, tokens, bytes, context)),
+    }
+}
+
+fn window_length(options: &PerplexityOptions, longest: usize) -> Result<usize> {
+    match options.context {
+        None => Ok(longest),
+        Some(context) if (1..=longest).contains(&context) => Ok(context),
+        Some(context) => Err(Error::Setting {
+            name: "context",
+            found: context.to_string(),
+            expected: format!("1 to {longest}, the model's own"),
+        }),
+    }
+}
+
+/// The line in the registry.
+pub struct PerplexityTask;
+
+impl Task for PerplexityTask {
+    fn name(&self) -> &'static str {
+        "perplexity"
+    }
+
+    fn about(&self) -> &'static str {
+        "how well a model predicts a text: perplexity and bits per byte"
+    }
+
+    fn run(&self, subject: TaskSubject<'_>, observer: &dyn Observer) -> Result<Figures> {
+        let options = PerplexityOptions { context: subject.context, bytes_max: subject.bytes_max };
+        let measured = evaluate(subject.model, subject.text, &options, observer)?;
+        Ok(match serde_json::to_value(measured) {
+            Ok(serde_json::Value::Object(figures)) => figures,
+            _ => Figures::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary() {
+        let measured = Perplexity::new(100.0 * 256.0_f64.ln(), 100, 200, 64);
+        assert!((measured.perplexity - 256.0).abs() < 1e-9);
+        assert!((measured.bits_per_byte - 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn windows_never_exceed_the_context() {
+        let length = |context| window_length(&PerplexityOptions { context, bytes_max: None }, 256);
+        assert_eq!(length(None).unwrap(), 256);
+        assert_eq!(length(Some(64)).unwrap(), 64);
+        assert!(length(Some(0)).is_err() && length(Some(257)).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! The model artifact that a run leaves.
+
+use std::path::Path;
+
+use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind};
+use luban_model::families::Family;
+use luban_model::io::{self, WeightData};
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::monitor::{HeldOut, Score};
+use crate::state::TrainState;
+use crate::step::flops_per_token;
+
+/// What is written.
+pub struct Trained<'a> {
+    /// The state after the last step.
+    pub state: &'a TrainState,
+    /// What it was trained on.
+    pub corpus: &'a Artifact,
+    /// The tokenizer; its files go into the artifact.
+    pub tokenizer: &'a Artifact,
+    /// Where the artifact goes.
+    pub target: &'a Path,
+    /// Sign it.
+    pub keys: &'a Keys,
+    /// The final score and what was scored, if anything was.
+    pub validation: Option<(Score, &'a HeldOut)>,
+    /// The token that ends a text.
+    pub eos: Option<u32>,
+}
+
+/// Writes the artifact in Hugging Face's layout.
+///
+/// # Errors
+/// If no family can hold the model, or the disk refuses.
+pub fn write(trained: Trained<'_>) -> Result<Artifact> {
+    let Trained { state, corpus, tokenizer, target, keys, .. } = trained;
+    let spec = &state.plan.spec;
+    let family = Family::for_spec(spec).ok_or_else(|| Error::Setting {
+        name: "objective",
+        found: state.plan.objective.clone(),
+        expected: "one whose model a known family can hold".to_owned(),
+    })?;
+    let mut writer = ArtifactWriter::create(target, Kind::Model)?;
+    let mut parameters = state.model.parameters();
+    io::export(&writer, family, spec, special_tokens(trained.eos), |_| {
+        let parameter = parameters.next().expect("the model was built from the same spec");
+        Ok(WeightData::F32(parameter.value.to_vec()))
+    })?;
+    for name in tokenizer.manifest().files.keys() {
+        writer.write(name, &tokenizer.read(name)?)?;
+    }
+    writer.write("generation_config.json", &generation_config(trained.eos))?;
+    writer.stage("pretrain").input("corpus", corpus).input("tokenizer", tokenizer);
+    writer.settings(serde_json::to_value(&state.identity.options).unwrap_or_default());
+    for (name, value) in metrics(state, trained.validation) {
+        writer.metric(name, value);
+    }
+    Ok(writer.commit(keys)?)
+}
+
+/// The fields of configurations that name special tokens: one token stands before, between and after documents.
+fn special_tokens(eos: Option<u32>) -> Map<String, Value> {
+    let names = ["bos_token_id", "eos_token_id", "pad_token_id"];
+    names.into_iter().filter_map(|name| Some((name.to_owned(), json!(eos?)))).collect()
+}
+
+fn generation_config(eos: Option<u32>) -> Vec<u8> {
+    let mut config = special_tokens(eos);
+    config.insert("do_sample".to_owned(), json!(true));
+    format!("{:#}\n", Value::Object(config)).into_bytes()
+}
+
+/// What came of the run, and the plan, which has everything that another program needs to repeat it.
+fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Vec<(&'static str, Value)> {
+    let TrainState { plan, progress, .. } = state;
+    let tokens_per_second = progress.tokens as f64 / progress.seconds.max(1e-9);
+    let mut metrics = vec![
+        ("parameters", json!(plan.spec.parameters())),
+        ("steps", json!(progress.step)),
+        ("tokens", json!(progress.tokens)),
+        ("seconds", json!(progress.seconds)),
+        ("tokens_per_second", json!(tokens_per_second)),
+        ("gflops", json!(tokens_per_second * flops_per_token(&plan.spec, plan.context) / 1e9)),
+        ("train_loss", json!(progress.loss)),
+        ("plan", serde_json::to_value(plan).unwrap_or_default()),
+    ];
+    if let Some((score, held_out)) = validation {
+        metrics.extend([
+            ("validation_loss", json!(score.loss)),
+            ("bits_per_byte", json!(score.bits_per_byte)),
+            ("validation_tokens", json!(held_out.tokens())),
+            ("validation_bytes", json!(held_out.bytes())),
+        ]);
+    }
+    metrics
+}

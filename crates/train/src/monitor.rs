@@ -1,0 +1,153 @@
+//! Looking at a model while it trains: its loss on held-out text, and what it writes.
+
+use luban_base::random::Stream;
+use luban_kernels::loss;
+use luban_model::Batch;
+use luban_model::training::TrainableModel;
+use luban_text::Tokenizer;
+
+use crate::error::Result;
+use crate::objective::{Assembled, Example, Objective};
+
+/// Label of the random streams that masks of held-out text come from.
+const VALIDATION: u64 = 0x7A11;
+/// Label of the random streams that samples are drawn with.
+const SAMPLE: u64 = 0x5A3B;
+/// Rows of logits that are alive at once.
+const ROWS_AT_ONCE: usize = 2048;
+/// Tokens that a sample starts with, and tokens that the model adds.
+const PROMPT_TOKENS: usize = 16;
+const SAMPLE_TOKENS: usize = 48;
+/// Sampling temperature: below 1, so that a young model's samples show what it knows best.
+const TEMPERATURE: f64 = 0.7;
+
+/// Held-out text, ready to be scored.
+#[derive(Debug)]
+pub struct HeldOut {
+    examples: Vec<Example>,
+    targets: usize,
+    bytes: u64,
+}
+
+/// How well a model predicts held-out text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Mean loss, nats a target.
+    pub loss: f64,
+    /// Bits a byte of the text. For an objective that predicts a share of the tokens only, what it would be if
+    /// every token cost the mean loss.
+    pub bits_per_byte: f64,
+}
+
+impl HeldOut {
+    /// Prepares windows of text (inputs and the token after each), which have `bytes` bytes in all.
+    pub fn new(windows: &[(Vec<u32>, Vec<u32>)], bytes: u64, objective: &dyn Objective) -> Self {
+        let example = |(index, (inputs, targets)): (usize, &(Vec<u32>, Vec<u32>))| {
+            let sequence: Vec<u32> = inputs.iter().chain(targets.last()).copied().collect();
+            objective.example(&sequence, Stream::new(0, &[VALIDATION, index as u64]))
+        };
+        let examples: Vec<Example> = windows.iter().enumerate().map(example).collect();
+        let targets = windows.iter().map(|(_, targets)| targets.len()).sum();
+        Self { examples, targets, bytes }
+    }
+
+    /// Whether there is nothing to score.
+    pub fn is_empty(&self) -> bool {
+        self.examples.iter().all(|example| example.targets.is_empty())
+    }
+
+    /// Tokens in all.
+    pub fn tokens(&self) -> usize {
+        self.targets
+    }
+
+    /// Bytes of text in all.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Scores the model, which is not changed.
+    ///
+    /// # Errors
+    /// If the text does not suit the model.
+    pub fn score(&self, model: &mut TrainableModel) -> Result<Score> {
+        let (mut nats, mut scored) = (0.0, 0);
+        let longest = self.examples.iter().map(|example| example.inputs.len()).max().unwrap_or(1).max(1);
+        for part in self.examples.chunks((ROWS_AT_ONCE / longest).max(1)) {
+            let Assembled { batch, rows, targets } = Assembled::of(part);
+            if rows.is_empty() {
+                continue;
+            }
+            let logits = model.logits(&batch, &rows)?;
+            nats += sum_of_losses(&logits, &targets);
+            scored += targets.len();
+        }
+        let loss = nats / scored.max(1) as f64;
+        let bits = loss * self.targets as f64 / std::f64::consts::LN_2;
+        Ok(Score { loss, bits_per_byte: bits / self.bytes.max(1) as f64 })
+    }
+
+    /// A text of the model's own that goes on from a place in the held-out text.
+    ///
+    /// # Errors
+    /// If the tokens do not suit the model or the tokenizer.
+    pub fn sample(&self, model: &mut TrainableModel, tokenizer: &Tokenizer, step: u64) -> Result<String> {
+        let draws = Stream::new(step, &[SAMPLE]);
+        if self.examples.is_empty() || model.spec().context <= PROMPT_TOKENS {
+            return Ok(String::new());
+        }
+        let place = draws.child(0).below_at(0, self.examples.len() as u64) as usize;
+        let inputs = &self.examples[place].inputs;
+        let mut tokens = inputs[..inputs.len().min(PROMPT_TOKENS)].to_vec();
+        let most = (tokens.len() + SAMPLE_TOKENS).min(model.spec().context);
+        while tokens.len() < most {
+            let logits = model.logits(&Batch::of([&tokens[..]]), &[tokens.len() - 1])?;
+            let token = draw(&logits, draws.child(1).uniform_at(tokens.len() as u64));
+            tokens.push(token);
+            if Some(token) == tokenizer.eos() {
+                break;
+            }
+        }
+        Ok(tokenizer.decode(&tokens)?)
+    }
+}
+
+/// The summed cross entropy of rows of logits, in nats; summed in the order of the rows.
+fn sum_of_losses(logits: &[f32], targets: &[u32]) -> f64 {
+    let mut losses = vec![0.0; targets.len()];
+    loss::negative_log_likelihood(logits, targets, &mut losses);
+    losses.iter().map(|&nats| f64::from(nats)).sum()
+}
+
+/// Draws a token by its probability at [`TEMPERATURE`]; `uniform` is in [0, 1).
+fn draw(logits: &[f32], uniform: f32) -> u32 {
+    let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let weight = |&logit: &f32| ((f64::from(logit) - most) / TEMPERATURE).exp();
+    let mut left = f64::from(uniform) * logits.iter().map(weight).sum::<f64>();
+    for (token, logit) in logits.iter().enumerate() {
+        left -= weight(logit);
+        if left < 0.0 {
+            return token as u32;
+        }
+    }
+    logits.len().saturating_sub(1) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_those_of_the_definition() {
+        let logits = [1.0_f32, 2.0, 3.0, 0.0, 0.0, 0.0];
+        let total = (1.0_f64.exp() + 2.0_f64.exp() + 3.0_f64.exp()).ln();
+        let expected = (total - 2.0) + 3.0_f64.ln();
+        assert!((sum_of_losses(&logits, &[1, 0]) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn draws_follow_the_probabilities() {
+        let logits = [0.0, f32::NEG_INFINITY, 0.0];
+        assert_eq!([draw(&logits, 0.0), draw(&logits, 0.49), draw(&logits, 0.51), draw(&logits, 0.999)], [0, 0, 2, 2]);
+    }
+}

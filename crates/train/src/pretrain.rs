@@ -1,0 +1,375 @@
+//! Pre-training: from a corpus and a tokenizer to a model artifact, through any number of interruptions.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use luban_artifact::checkpoints::CheckpointStore;
+use luban_artifact::{Artifact, Keys, MANIFEST};
+use luban_base::atomic;
+use luban_base::cancel::Cancel;
+use luban_base::clock::Clock;
+use luban_base::progress::{Event, Observer, StepEvent};
+use luban_base::random::Stream;
+use luban_data::Corpus;
+use luban_data::loader::{self, Loader, LoaderOptions, Split};
+use luban_text::Tokenizer;
+
+use crate::choose::{self, Machine, Task};
+use crate::error::{Error, Result};
+use crate::export;
+use crate::monitor::HeldOut;
+use crate::objective::{self, Example, Objective};
+use crate::settings::{Plan, PretrainOptions};
+use crate::state::{Identity, TrainState};
+use crate::step::{StepInput, StepReport, train_step};
+
+/// Label of the random streams of each training sample.
+const SAMPLES: u64 = 0x5E9;
+/// Time between checkpoints, unless a number of steps is given.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Checkpoints that stay; the one before the newest is there for a newest one that a disk lost.
+const CHECKPOINTS_KEPT: usize = 2;
+/// Held-out text that is scored on the way; the end scores all of it.
+const VALIDATION_BYTES: u64 = 64 << 10;
+/// Most held-out text that the end scores.
+const FINAL_VALIDATION_BYTES_MAX: u64 = 4 << 20;
+/// Validations and samples in a whole run.
+const VALIDATIONS: u64 = 10;
+const SAMPLES_SHOWN: u64 = 7;
+
+/// What a run may use of the outside.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Sign what is made.
+    pub keys: &'a Keys,
+    /// Receives progress.
+    pub observer: &'a dyn Observer,
+    /// Raised when the run should stop at its next step.
+    pub cancel: &'a Cancel,
+    /// Tells the time.
+    pub clock: &'a dyn Clock,
+}
+
+impl Context<'_> {
+    fn note(&self, text: &str) {
+        self.observer.event(&Event::Note(text));
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The model stands at its target.
+    Finished(Box<Artifact>),
+    /// The run was cancelled; the same call goes on from there.
+    Interrupted {
+        /// Steps done.
+        step: u64,
+    },
+}
+
+/// Where the checkpoints of a run to `target` lie: beside it, as `<target>.checkpoints`.
+pub fn checkpoints_dir(target: &Path) -> PathBuf {
+    let mut name = target.file_name().map_or_else(|| OsString::from("model"), OsString::from);
+    name.push(".checkpoints");
+    target.with_file_name(name)
+}
+
+/// Trains a model and leaves it at `target`. A run that was interrupted, killed included, goes on from its newest
+/// whole checkpoint and ends with the very bits of an unbroken one.
+///
+/// # Errors
+/// An option out of bounds, a corpus or tokenizer that cannot be read, checkpoints of another run, a loss that is no
+/// number, or a disk that refuses. Checkpoints stay.
+pub fn pretrain(
+    options: &PretrainOptions,
+    corpus: &Artifact,
+    tokenizer: &Artifact,
+    target: &Path,
+    context: Context<'_>,
+) -> Result<Outcome> {
+    match Run::open(options, corpus, tokenizer, target, context) {
+        Ok(run) => run.complete(),
+        Err(Error::Cancelled) => Ok(Outcome::Interrupted { step: 0 }),
+        Err(error) => Err(error),
+    }
+}
+
+/// A run on its way.
+struct Run<'a> {
+    options: &'a PretrainOptions,
+    corpus: &'a Artifact,
+    tokenizer_artifact: &'a Artifact,
+    target: &'a Path,
+    context: Context<'a>,
+    tokenizer: Arc<Tokenizer>,
+    objective: Box<dyn Objective>,
+    texts: Corpus,
+    loader: Loader,
+    held_out: HeldOut,
+    store: CheckpointStore,
+    state: TrainState,
+    saved: Saved,
+}
+
+/// When the last checkpoint was made.
+struct Saved {
+    step: u64,
+    at: Duration,
+}
+
+impl<'a> Run<'a> {
+    fn open(
+        options: &'a PretrainOptions,
+        corpus: &'a Artifact,
+        tokenizer_artifact: &'a Artifact,
+        target: &'a Path,
+        context: Context<'a>,
+    ) -> Result<Self> {
+        options.validate()?;
+        let tokenizer = Arc::new(open_tokenizer(tokenizer_artifact)?);
+        let objective = objective::by_name(&options.objective, &tokenizer)?;
+        let texts = Corpus::open(corpus)?;
+        let store = CheckpointStore::open(&checkpoints_dir(target))?;
+        let identity =
+            Identity { options: options.clone(), corpus: corpus.digest(), tokenizer: tokenizer_artifact.digest() };
+        let resumed = resume(options, &identity, &store, target, context.observer)?;
+        let plan = match &resumed {
+            Some(state) => state.plan.clone(),
+            None => {
+                let task = Task { vocab: tokenizer.vocab_size(), causal: objective.causal() };
+                let mut machine = Machine { clock: context.clock, cancel: context.cancel };
+                let choice = choose::choose(options, task, &mut machine)?;
+                choice.notes.iter().for_each(|note| context.note(note));
+                choice.plan
+            }
+        };
+        let mut loader = open_loader(&texts, &tokenizer, &plan)?;
+        let state = match resumed {
+            Some(state) => {
+                let Plan { schedule, .. } = &state.plan;
+                context.note(&format!("going on after step {} of {}", state.progress.step, schedule.steps));
+                loader.seek(&state.progress.position)?;
+                state
+            }
+            None => TrainState::start(identity, plan, loader.position())?,
+        };
+        let held_out = held_out(&texts, &tokenizer, &state.plan, &*objective, VALIDATION_BYTES)?;
+        if held_out.is_empty() {
+            context
+                .observer
+                .event(&Event::Warning("the corpus holds no validation text: nothing will be measured on it"));
+        }
+        let saved = Saved { step: state.progress.step, at: context.clock.elapsed() };
+        Ok(Self {
+            options,
+            corpus,
+            tokenizer_artifact,
+            target,
+            context,
+            tokenizer,
+            objective,
+            texts,
+            loader,
+            held_out,
+            store,
+            state,
+            saved,
+        })
+    }
+
+    fn complete(mut self) -> Result<Outcome> {
+        // From here on a kill loses no choice: the plan, which was measured, is on disk before the first step.
+        if self.state.progress.step == 0 {
+            self.save()?;
+        }
+        while !self.state.is_complete() {
+            if self.context.cancel.is_raised() {
+                self.save_if_new()?;
+                return Ok(Outcome::Interrupted { step: self.state.progress.step });
+            }
+            self.step()?;
+            self.watch()?;
+            if self.is_save_due() {
+                self.save()?;
+            }
+        }
+        self.save_if_new()?;
+        self.finish()
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let before = self.context.clock.elapsed();
+        let step = self.state.progress.step;
+        let Plan { schedule, sequences_at_once, .. } = self.state.plan;
+        let learning_rate = schedule.at(step);
+        let examples = self.examples()?;
+        let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate };
+        let report = train_step(&mut self.state.model, &mut self.state.optimizer, input)?;
+        if !report.is_finite() {
+            return Err(self.diverged(report));
+        }
+        let seconds = (self.context.clock.elapsed() - before).as_secs_f64();
+        self.state.progress.advance(report.loss, report.tokens, seconds, self.loader.position());
+        self.context.observer.event(&Event::Step(StepEvent {
+            step: step + 1,
+            steps_total: schedule.steps,
+            loss: report.loss,
+            learning_rate,
+            gradient_norm: report.gradient_norm,
+            tokens: report.tokens,
+            seconds,
+        }));
+        Ok(())
+    }
+
+    /// The batch of the next step.
+    fn examples(&mut self) -> Result<Vec<Example>> {
+        let Plan { sequences, seed, .. } = self.state.plan;
+        let first = self.state.progress.step * sequences as u64;
+        let loaded = self.loader.next(sequences)?;
+        let draws = |sample: usize| Stream::new(seed, &[SAMPLES, first + sample as u64]);
+        let examples = loaded.iter().enumerate();
+        Ok(examples.map(|(sample, sequence)| self.objective.example(sequence, draws(sample))).collect())
+    }
+
+    /// Measures and shows, now and then. Changes nothing of the state.
+    fn watch(&mut self) -> Result<()> {
+        let (step, steps) = (self.state.progress.step, self.state.plan.schedule.steps);
+        let due = |times: u64| step < steps && step.is_multiple_of((steps / times).max(1));
+        if self.held_out.is_empty() {
+            return Ok(());
+        }
+        if due(VALIDATIONS) {
+            let score = self.held_out.score(&mut self.state.model)?;
+            let (loss, bits_per_byte) = (score.loss, score.bits_per_byte);
+            self.context.observer.event(&Event::Validation { step, loss, bits_per_byte });
+        }
+        if due(SAMPLES_SHOWN) && self.objective.causal() {
+            let text = self.held_out.sample(&mut self.state.model, &self.tokenizer, step)?;
+            self.context.observer.event(&Event::Sample { step, text: &text });
+        }
+        Ok(())
+    }
+
+    fn is_save_due(&self) -> bool {
+        match self.options.checkpoint_every {
+            Some(steps) => self.state.progress.step - self.saved.step >= steps,
+            None => self.context.clock.elapsed() - self.saved.at >= CHECKPOINT_EVERY,
+        }
+    }
+
+    fn save_if_new(&mut self) -> Result<()> {
+        if self.saved.step == self.state.progress.step { Ok(()) } else { self.save() }
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let step = self.state.progress.step;
+        self.store.save(step, self.context.keys, |writer| self.state.write(writer))?;
+        self.store.prune(CHECKPOINTS_KEPT)?;
+        self.saved = Saved { step, at: self.context.clock.elapsed() };
+        self.context.observer.event(&Event::Checkpoint { step });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Outcome> {
+        let plan = &self.state.plan;
+        let all = held_out(&self.texts, &self.tokenizer, plan, &*self.objective, FINAL_VALIDATION_BYTES_MAX)?;
+        let score = match all.is_empty() {
+            true => None,
+            false => Some(all.score(&mut self.state.model)?),
+        };
+        if let Some(score) = score {
+            let (step, loss) = (self.state.progress.step, score.loss);
+            self.context.observer.event(&Event::Validation { step, loss, bits_per_byte: score.bits_per_byte });
+        }
+        let artifact = export::write(export::Trained {
+            state: &self.state,
+            corpus: self.corpus,
+            tokenizer: self.tokenizer_artifact,
+            target: self.target,
+            keys: self.context.keys,
+            validation: score.map(|score| (score, &all)),
+            eos: self.tokenizer.eos(),
+        })?;
+        remove(&self.store)?;
+        Ok(Outcome::Finished(Box::new(artifact)))
+    }
+
+    fn diverged(&self, report: StepReport) -> Error {
+        let StepReport { loss, gradient_norm, .. } = report;
+        let peak = self.state.plan.schedule.peak;
+        let advice = format!(
+            "the last good checkpoint, of step {}, is in {}; start anew with --fresh and a --learning-rate below {peak:.2e}",
+            self.saved.step,
+            checkpoints_dir(self.target).display(),
+        );
+        Error::Diverged { step: self.state.progress.step + 1, loss, gradient_norm, advice }
+    }
+}
+
+/// The state of the newest whole checkpoint, if there is one and it is this run's.
+fn resume(
+    options: &PretrainOptions,
+    identity: &Identity,
+    store: &CheckpointStore,
+    target: &Path,
+    observer: &dyn Observer,
+) -> Result<Option<TrainState>> {
+    if options.fresh {
+        clear(store)?;
+        return Ok(None);
+    }
+    let Some(checkpoint) = store.latest(observer)? else { return Ok(None) };
+    let state = TrainState::read(&checkpoint)?;
+    match state.identity.difference(identity) {
+        None => Ok(Some(state)),
+        // The run was killed after its model had been written, before its checkpoints were removed.
+        Some(_) if state.is_complete() && Artifact::open(target).is_ok() => {
+            clear(store)?;
+            Ok(None)
+        }
+        Some((what, found, expected)) => Err(Error::OtherRun { path: checkpoints_dir(target), what, found, expected }),
+    }
+}
+
+/// Removes every checkpoint.
+fn clear(store: &CheckpointStore) -> Result<()> {
+    for (_, path) in store.steps()? {
+        atomic::remove_dir(&path, MANIFEST).map_err(luban_artifact::Error::from)?;
+    }
+    Ok(())
+}
+
+/// Removes every checkpoint, and their folder where nothing else is in it.
+fn remove(store: &CheckpointStore) -> Result<()> {
+    clear(store)?;
+    let _ = std::fs::remove_dir(store.dir());
+    Ok(())
+}
+
+fn open_tokenizer(artifact: &Artifact) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::from_json(&artifact.read("tokenizer.json")?)?;
+    match artifact.exists("tokenizer_config.json") {
+        true => Ok(tokenizer.with_config(&artifact.read("tokenizer_config.json")?)?),
+        false => Ok(tokenizer),
+    }
+}
+
+fn open_loader(texts: &Corpus, tokenizer: &Arc<Tokenizer>, plan: &Plan) -> Result<Loader> {
+    let options = LoaderOptions { length: plan.context, seed: plan.seed, block_sequences: plan.shuffle_sequences };
+    Ok(Loader::open(texts, Split::Train, Arc::clone(tokenizer), options)?)
+}
+
+fn held_out(
+    texts: &Corpus,
+    tokenizer: &Tokenizer,
+    plan: &Plan,
+    objective: &dyn Objective,
+    bytes_max: u64,
+) -> Result<HeldOut> {
+    let (windows, bytes) = loader::validation_windows(texts, tokenizer, plan.context, bytes_max)?;
+    Ok(HeldOut::new(&windows, bytes, objective))
+}

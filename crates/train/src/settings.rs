@@ -1,0 +1,176 @@
+//! What is asked of a run, and what follows from it.
+
+use luban_model::Spec;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::optimizer::AdamWSettings;
+use crate::schedule::{Decay, Schedule};
+
+/// Longest run that may be asked for, in minutes: a year.
+pub const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
+/// Most steps of a run.
+pub const STEPS_MAX: u64 = 1 << 40;
+/// Most tokens of one step.
+pub const BATCH_TOKENS_MAX: usize = 1 << 24;
+
+/// What is asked of a run. Whatever is `None` follows from `minutes` and the machine's measured speed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct PretrainOptions {
+    /// How long the run should take on this machine.
+    pub minutes: f64,
+    /// Optimizer steps; overrules `minutes`.
+    pub steps: Option<u64>,
+    /// What training minimises; see [`crate::objective::registry`].
+    pub objective: String,
+    /// Width of the residual stream.
+    pub width: Option<usize>,
+    /// Blocks.
+    pub layers: Option<usize>,
+    /// Query heads.
+    pub heads: Option<usize>,
+    /// Tokens of one sequence.
+    pub context: Option<usize>,
+    /// Tokens of one step.
+    pub batch: Option<usize>,
+    /// Highest learning rate.
+    pub learning_rate: Option<f64>,
+    /// Steps over which the learning rate rises.
+    pub warmup: Option<u64>,
+    /// How the learning rate falls.
+    pub decay: Decay,
+    /// Share of itself that a matrix loses in a step of learning rate 1.
+    pub weight_decay: Option<f64>,
+    /// Decides the initial weights and the order of the data.
+    pub seed: u64,
+    /// Steps between checkpoints; about a minute's worth when not given. Does not change the result.
+    #[serde(skip)]
+    pub checkpoint_every: Option<u64>,
+    /// Removes the checkpoints of an earlier run first.
+    #[serde(skip)]
+    pub fresh: bool,
+}
+
+impl Default for PretrainOptions {
+    fn default() -> Self {
+        Self {
+            minutes: 3.0,
+            steps: None,
+            objective: "causal".to_owned(),
+            width: None,
+            layers: None,
+            heads: None,
+            context: None,
+            batch: None,
+            learning_rate: None,
+            warmup: None,
+            decay: Decay::Cosine,
+            weight_decay: None,
+            seed: 0,
+            checkpoint_every: None,
+            fresh: false,
+        }
+    }
+}
+
+impl PretrainOptions {
+    /// Checks every number that was given against its bounds.
+    ///
+    /// # Errors
+    /// Names the first option that is out of them.
+    pub fn validate(&self) -> Result<()> {
+        let whole = |name, value: Option<u64>, least: u64, most: u64| match value {
+            Some(value) if !(least..=most).contains(&value) => fail(name, value, format!("{least} to {most}")),
+            _ => Ok(()),
+        };
+        let real = |name, value: Option<f64>, most: f64, zero_too: bool| match value {
+            Some(value) if !(value <= most && (value > 0.0 || (zero_too && value == 0.0))) => {
+                fail(name, value, format!("a number from {}0 to {most}", if zero_too { "" } else { "above " }))
+            }
+            _ => Ok(()),
+        };
+        let size = |value: Option<usize>| value.map(|value| value as u64);
+        real("minutes", Some(self.minutes), MINUTES_MAX, false)?;
+        real("learning-rate", self.learning_rate, 10.0, false)?;
+        real("weight-decay", self.weight_decay, 10.0, true)?;
+        whole("steps", self.steps, 1, STEPS_MAX)?;
+        whole("warmup", self.warmup, 0, STEPS_MAX)?;
+        whole("checkpoint-every", self.checkpoint_every, 1, STEPS_MAX)?;
+        whole("width", size(self.width), 2, 1 << 16)?;
+        whole("layers", size(self.layers), 1, 1 << 10)?;
+        whole("heads", size(self.heads), 1, 1 << 12)?;
+        whole("context", size(self.context), 2, 1 << 20)?;
+        whole("batch", size(self.batch), 2, BATCH_TOKENS_MAX as u64)
+    }
+}
+
+fn fail<T>(name: &'static str, found: impl ToString, expected: String) -> Result<T> {
+    Err(Error::Setting { name, found: found.to_string(), expected })
+}
+
+/// Everything that defines a run, given its corpus and tokenizer: the weights are a pure function of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Plan {
+    /// What training minimises.
+    pub objective: String,
+    /// The model.
+    pub spec: Spec,
+    /// Tokens of one sequence.
+    pub context: usize,
+    /// Sequences of one step.
+    pub sequences: usize,
+    /// Sequences that go through the model at once; the gradients of a step's parts are added up.
+    pub sequences_at_once: usize,
+    /// The learning rate of each step, and the number of steps.
+    pub schedule: Schedule,
+    /// How gradients become changes of weights.
+    pub optimizer: AdamWSettings,
+    /// Sequences within which the loader shuffles.
+    pub shuffle_sequences: usize,
+    /// Decides the initial weights and the order of the data.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Tokens of one step.
+    pub fn batch_tokens(&self) -> usize {
+        self.sequences * self.context
+    }
+
+    /// Tokens of the whole run.
+    pub fn tokens(&self) -> u64 {
+        self.schedule.steps * self.batch_tokens() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_out_of_bounds_are_named() {
+        let bad = [
+            ("minutes", PretrainOptions { minutes: f64::NAN, ..Default::default() }),
+            ("minutes", PretrainOptions { minutes: 0.0, ..Default::default() }),
+            ("steps", PretrainOptions { steps: Some(0), ..Default::default() }),
+            ("learning-rate", PretrainOptions { learning_rate: Some(-1.0), ..Default::default() }),
+            ("weight-decay", PretrainOptions { weight_decay: Some(f64::INFINITY), ..Default::default() }),
+            ("batch", PretrainOptions { batch: Some(usize::MAX), ..Default::default() }),
+            ("context", PretrainOptions { context: Some(1), ..Default::default() }),
+        ];
+        for (name, options) in bad {
+            let message = options.validate().unwrap_err().to_string();
+            assert!(message.starts_with(name), "{message}");
+        }
+        PretrainOptions { weight_decay: Some(0.0), warmup: Some(0), ..Default::default() }.validate().unwrap();
+    }
+
+    #[test]
+    fn keys_are_the_words_of_the_options() {
+        let text = serde_json::to_string(&PretrainOptions { learning_rate: Some(0.5), ..Default::default() }).unwrap();
+        assert!(text.contains(r#""learning-rate":0.5"#) && text.contains(r#""width":null"#), "{text}");
+        assert!(serde_json::from_str::<PretrainOptions>(r#"{"lerning-rate":1.0}"#).is_err());
+    }
+}

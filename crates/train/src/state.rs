@@ -1,0 +1,225 @@
+//! The whole of what a resume needs, and its checkpoints.
+//!
+//! A checkpoint is an artifact of two files: `state.json` (what was asked, the plan, how far the run is) and
+//! `state.safetensors` (weights and moments, bit for bit). The number of threads is not part of it: the kernels give
+//! the same bits with any.
+
+use luban_artifact::safetensors::{Dtype, TensorSpec, Weights, write_f32, write_streaming};
+use luban_artifact::{Artifact, ArtifactWriter, Digest};
+use luban_data::loader::Position;
+use luban_model::training::TrainableModel;
+use luban_tensor::{Buffer, Parameter};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::optimizer::{AdamW, Moments, trainable};
+use crate::settings::{Plan, PretrainOptions};
+
+/// Format of `state.json`.
+const FORMAT: u32 = 1;
+const STATE: &str = "state.json";
+const TENSORS: &str = "state.safetensors";
+/// How much of the smoothed loss one step replaces.
+const SMOOTHING: f64 = 0.02;
+
+/// What decides a run's result, beside the measured part of its plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// What was asked.
+    pub options: PretrainOptions,
+    /// The corpus.
+    pub corpus: Digest,
+    /// The tokenizer.
+    pub tokenizer: Digest,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Where the loader goes on.
+    pub position: Position,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Seconds of all steps so far.
+    pub seconds: f64,
+    /// The training loss, smoothed over the last steps.
+    pub loss: Option<f64>,
+}
+
+impl Progress {
+    /// Before the first step.
+    pub fn start(position: Position) -> Self {
+        Self { step: 0, position, tokens: 0, seconds: 0.0, loss: None }
+    }
+
+    /// Counts a step.
+    pub fn advance(&mut self, loss: f64, tokens: u64, seconds: f64, position: Position) {
+        self.step += 1;
+        self.tokens += tokens;
+        self.seconds += seconds;
+        self.position = position;
+        // The mean of all losses at first, so that the very first one does not weigh for long.
+        let weight = SMOOTHING.max(1.0 / self.step as f64);
+        self.loss = Some(self.loss.map_or(loss, |smoothed| smoothed + weight * (loss - smoothed)));
+    }
+}
+
+/// The whole of what a resume needs.
+#[derive(Debug)]
+pub struct TrainState {
+    /// What decides the result.
+    pub identity: Identity,
+    /// What follows from it, and from the machine's speed when the run began.
+    pub plan: Plan,
+    /// How far the run is.
+    pub progress: Progress,
+    /// The weights.
+    pub model: TrainableModel,
+    /// The moments.
+    pub optimizer: AdamW,
+}
+
+/// `state.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    format: u32,
+    identity: Identity,
+    plan: Plan,
+    progress: Progress,
+}
+
+impl TrainState {
+    /// The state before the first step.
+    ///
+    /// # Errors
+    /// If there can be no such model.
+    pub fn start(identity: Identity, plan: Plan, position: Position) -> Result<Self> {
+        let model = TrainableModel::init(plan.spec.clone(), plan.seed)?;
+        let optimizer = AdamW::new(plan.optimizer, &model);
+        Ok(Self { identity, plan, progress: Progress::start(position), model, optimizer })
+    }
+
+    /// Whether every step is done.
+    pub fn is_complete(&self) -> bool {
+        self.progress.step >= self.plan.schedule.steps
+    }
+
+    /// Writes the files of a checkpoint.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn write(&self, writer: &mut ArtifactWriter) -> luban_artifact::Result<()> {
+        let Self { identity, plan, progress, .. } = self;
+        let record =
+            Record { format: FORMAT, identity: identity.clone(), plan: plan.clone(), progress: progress.clone() };
+        let json = serde_json::to_vec_pretty(&record).expect("a record of plain values is always written");
+        writer.write(STATE, &json)?;
+        let tensors = self.tensors();
+        let specs: Vec<TensorSpec> = tensors.iter().map(|(spec, _)| spec.clone()).collect();
+        let mut file = writer.file(TENSORS)?;
+        write_streaming(&mut file, &specs, &[], |spec, out| {
+            let found = tensors.iter().find(|(known, _)| known.name == spec.name);
+            let values = found.map_or(&[][..], |(_, values)| values);
+            write_f32(out, values).map_err(|source| luban_artifact::Error::Io {
+                what: "write",
+                path: TENSORS.into(),
+                source,
+            })
+        })?;
+        file.finish()?;
+        Ok(())
+    }
+
+    /// Every weight and moment with its name.
+    fn tensors(&self) -> Vec<(TensorSpec, &[f32])> {
+        let spec = |kind: &str, parameter: &Parameter| {
+            TensorSpec::new(format!("{kind}.{}", parameter.name), Dtype::F32, parameter.value.shape())
+        };
+        let weights = self.model.parameters().map(|parameter| (spec("weight", parameter), &*parameter.value));
+        let moments = trainable(&self.model).zip(self.optimizer.moments()).flat_map(|(parameter, moments)| {
+            [(spec("first", parameter), &*moments.first), (spec("second", parameter), &*moments.second)]
+        });
+        weights.chain(moments).collect()
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// If it is damaged, or not what this version writes.
+    pub fn read(checkpoint: &Artifact) -> Result<Self> {
+        let Record { identity, plan, progress, .. } = read_record(checkpoint)?;
+        let fail = |why: String| Error::Checkpoint { path: checkpoint.dir().to_owned(), why };
+        let weights = Weights::open_named(checkpoint.map(TENSORS)?, &checkpoint.path(TENSORS)?)?;
+        let model = TrainableModel::from_weights(plan.spec.clone(), |slot| {
+            Ok(weights.to_f32(&format!("weight.{}", slot.name))?)
+        })?;
+        let moment = |kind: &str, parameter: &Parameter| {
+            let name = format!("{kind}.{}", parameter.name);
+            let values = weights.to_f32(&name)?;
+            match values.len() == parameter.value.len() {
+                true => Ok(Buffer::copied(&values)),
+                false => Err(fail(format!("{name} has {} values, expected {}", values.len(), parameter.value.len()))),
+            }
+        };
+        let moments = trainable(&model)
+            .map(|parameter| Ok(Moments { first: moment("first", parameter)?, second: moment("second", parameter)? }))
+            .collect::<Result<Vec<_>>>()?;
+        let optimizer = AdamW::restore(plan.optimizer, &model, moments, progress.step);
+        Ok(Self { identity, plan, progress, model, optimizer })
+    }
+}
+
+fn read_record(checkpoint: &Artifact) -> Result<Record> {
+    let fail = |why: String| Error::Checkpoint { path: checkpoint.dir().to_owned(), why };
+    let record: Record =
+        serde_json::from_slice(&checkpoint.read(STATE)?).map_err(|error| fail(format!("{STATE}: {error}")))?;
+    if record.format != FORMAT {
+        return Err(fail(format!("{STATE} has format {}, this version reads {FORMAT}", record.format)));
+    }
+    let Plan { sequences, sequences_at_once, context, .. } = record.plan;
+    if sequences == 0 || sequences_at_once == 0 || context == 0 || record.progress.step > record.plan.schedule.steps {
+        return Err(fail(format!("{STATE} holds an impossible plan")));
+    }
+    Ok(record)
+}
+
+impl Identity {
+    /// The first thing in which two runs differ: what it is, what it is here and there.
+    pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let json = |options: &PretrainOptions| serde_json::to_value(options).unwrap_or_default();
+        let (ours, theirs) = (json(&self.options), json(&other.options));
+        let keys = ours.as_object().into_iter().flat_map(|map| map.keys());
+        for key in keys {
+            if ours[key] != theirs[key] {
+                return Some((key.clone(), ours[key].to_string(), theirs[key].to_string()));
+            }
+        }
+        let digests = [("corpus", self.corpus, other.corpus), ("tokenizer", self.tokenizer, other.tokenizer)];
+        let short = |digest: Digest| digest.to_string()[..12].to_owned();
+        let differs = digests.into_iter().find(|(_, ours, theirs)| ours != theirs);
+        differs.map(|(what, ours, theirs)| (what.to_owned(), short(ours), short(theirs)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let digest = |byte| Digest([byte; 32]);
+        let identity = Identity { options: PretrainOptions::default(), corpus: digest(1), tokenizer: digest(2) };
+        assert_eq!(identity.difference(&identity.clone()), None);
+        let seed = Identity { options: PretrainOptions { seed: 7, ..Default::default() }, ..identity.clone() };
+        assert_eq!(identity.difference(&seed), Some(("seed".into(), "0".into(), "7".into())));
+        let corpus = Identity { corpus: digest(3), ..identity.clone() };
+        let (what, ours, theirs) = identity.difference(&corpus).unwrap();
+        assert_eq!((&*what, &*ours, &*theirs), ("corpus", "010101010101", "030303030303"));
+        // What does not change the result does not count.
+        let options = PretrainOptions { checkpoint_every: Some(3), fresh: true, ..Default::default() };
+        assert_eq!(identity.difference(&Identity { options, ..identity.clone() }), None);
+    }
+}
