@@ -1,1 +1,44 @@
 //! Inference: the serving executor, cache, batching, sampling.
+//!
+//! - [`Engine`]: answers requests on its own thread, all live sequences in one ragged forward a step.
+//! - [`Request`], [`Event`], [`Answer`]: what goes in and what comes out; no HTTP, no JSON.
+//! - [`serving`]: a model with packed weights, f32 or int8, the executor that runs it, and [`serving::ServingModel::score`]
+//!   for perplexity.
+//! - [`Embedder`]: sentence embeddings by encoders.
+//!
+//! A request's answer does not depend on what else the engine is doing: not on the other sequences of a step, not on
+//! how its prompt was cut, not on the number of threads. Sampling draws by seed and position, so that holds for it too.
+//!
+//! ```no_run
+//! use luban_engine::{Engine, EngineOptions, Sampling};
+//! let engine = Engine::load("model".as_ref(), EngineOptions::default())?;
+//! println!("{}", engine.generate("fn main() {", 64, Sampling::GREEDY)?);
+//! # Ok::<(), luban_engine::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod answer;
+mod blocks;
+mod embedder;
+mod engine;
+mod error;
+mod files;
+mod inbox;
+mod live;
+mod request;
+mod sampling;
+mod schedule;
+pub mod serving;
+mod stats;
+mod stop;
+mod worker;
+
+pub use answer::Answer;
+pub use embedder::{Embedder, Pooling};
+pub use engine::{Engine, EngineOptions, ModelInfo, Origin};
+pub use error::{Error, Result};
+pub use request::{
+    Event, FinishReason, LOGPROBS_MAX, Logprobs, PromptToken, Refused, Request, STOP_BYTES_MAX, STOPS_MAX, Sampling,
+    TEMPERATURE_MAX, Usage,
+};
+pub use stats::Stats;

@@ -1,0 +1,179 @@
+//! Sentence embeddings by encoders.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use luban_artifact::ModelFiles;
+use luban_model::{Batch, forward};
+use luban_text::{Encoding, Tokenizer};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::serving::{ServingExecutor, ServingModel};
+
+const MODULES: &str = "modules.json";
+const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
+const POOLING_DEFAULT: &str = "1_Pooling";
+/// Tokens that go through the model at a time.
+const BATCH_ROWS: usize = 2048;
+
+/// Which of a text's hidden states become its embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first one's, `[CLS]`.
+    Cls,
+}
+
+/// Turns texts into vectors.
+#[derive(Debug)]
+pub struct Embedder {
+    model: Arc<ServingModel>,
+    tokenizer: Tokenizer,
+    pooling: Pooling,
+    normalize: bool,
+    tokens_max: usize,
+    executor: Mutex<ServingExecutor>,
+}
+
+impl Embedder {
+    /// Loads an encoder. How its hidden states become an embedding stands in the files of sentence-transformers
+    /// where there are any; otherwise it is their mean, scaled to length 1.
+    ///
+    /// # Errors
+    /// A folder without an encoder, damaged files, or a kind of pooling that this program does not know.
+    pub fn load(files: &ModelFiles) -> Result<Self> {
+        let tokenizer = files::tokenizer(files)?;
+        let model = Arc::new(ServingModel::load(files)?);
+        if tokenizer.vocab_size() > model.spec().vocab {
+            let (tokens, rows) = (tokenizer.vocab_size(), model.spec().vocab);
+            let why = format!("its tokenizer has {tokens} tokens, its vocabulary {rows}");
+            return Err(Error::Unsupported { what: "embed texts", why });
+        }
+        let (pooling, normalize) = pooling(files)?;
+        let limit = files::json(files, SENTENCE_CONFIG)?.and_then(|config| config["max_seq_length"].as_u64());
+        let context = model.spec().context;
+        let tokens_max = limit.map_or(context, |limit| context.min(usize::try_from(limit).unwrap_or(context)));
+        let executor = Mutex::new(ServingExecutor::new(Arc::clone(&model), None));
+        Ok(Self { model, tokenizer, pooling, normalize, tokens_max, executor })
+    }
+
+    /// Elements of an embedding.
+    pub fn width(&self) -> usize {
+        self.model.spec().width
+    }
+
+    /// Tokens of a text that are read; the rest is cut off.
+    pub fn tokens_max(&self) -> usize {
+        self.tokens_max
+    }
+
+    /// The embedding of each text.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot encode.
+    pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        let mut embeddings = Vec::with_capacity(texts.len());
+        let mut waiting: Vec<Encoding> = Vec::new();
+        let mut rows = 0;
+        for text in texts {
+            let encoding = self.tokenizer.encode_special(text, Some(self.tokens_max))?;
+            if rows + encoding.ids.len() > BATCH_ROWS {
+                self.embed_batch(&waiting, &mut embeddings)?;
+                waiting.clear();
+                rows = 0;
+            }
+            rows += encoding.ids.len();
+            waiting.push(encoding);
+        }
+        self.embed_batch(&waiting, &mut embeddings)?;
+        Ok(embeddings)
+    }
+
+    /// Texts one after another in one pass, without padding.
+    fn embed_batch(&self, encodings: &[Encoding], embeddings: &mut Vec<Vec<f32>>) -> Result<()> {
+        let spec = self.model.spec();
+        let mut batch = Batch::new();
+        for encoding in encodings.iter().filter(|encoding| !encoding.ids.is_empty()) {
+            batch.push(&encoding.ids, 0);
+            if spec.token_types > 0 {
+                batch.set_token_types(&encoding.type_ids);
+            }
+        }
+        let mut pooled = Vec::new();
+        if batch.rows() > 0 {
+            let mut executor = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
+            let hidden = forward(spec, self.model.weights(), &mut *executor, &batch)?;
+            let rows = batch.sequences().iter().map(|rows| rows.start * spec.width..rows.end * spec.width);
+            pooled.extend(rows.map(|rows| self.pool(&hidden.values()[rows])));
+        }
+        let mut pooled = pooled.into_iter();
+        // A text without tokens has nothing to pool.
+        let empty = || vec![0.0; spec.width];
+        let of = |encoding: &Encoding| if encoding.ids.is_empty() { None } else { pooled.next() };
+        embeddings.extend(encodings.iter().map(of).map(|found| found.unwrap_or_else(empty)));
+        Ok(())
+    }
+
+    /// One text's hidden states, tokens × width, to its embedding.
+    fn pool(&self, hidden: &[f32]) -> Vec<f32> {
+        let width = self.width();
+        let mut pooled = match self.pooling {
+            Pooling::Cls => hidden[..width].to_vec(),
+            Pooling::Mean => mean(hidden, width),
+        };
+        if self.normalize {
+            let length = pooled.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12);
+            pooled.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+        }
+        pooled
+    }
+}
+
+fn mean(hidden: &[f32], width: usize) -> Vec<f32> {
+    let rows = (hidden.len() / width) as f64;
+    let mut sums = vec![0.0f64; width];
+    for row in hidden.chunks_exact(width) {
+        sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    sums.into_iter().map(|sum| (sum / rows) as f32).collect()
+}
+
+/// How to pool and whether to normalise, by the files of sentence-transformers.
+fn pooling(files: &ModelFiles) -> Result<(Pooling, bool)> {
+    let modules = files::json(files, MODULES)?;
+    let kinds: Vec<(&str, &str)> = modules.iter().flat_map(Value::as_array).flatten().map(module).collect();
+    if let Some((kind, _)) = kinds.iter().find(|(kind, _)| !["Transformer", "Pooling", "Normalize"].contains(kind)) {
+        let why = format!("{MODULES} has a part of the kind {kind:?}, which this program does not know");
+        return Err(Error::Unsupported { what: "embed texts", why });
+    }
+    let folder = kinds.iter().find(|(kind, _)| *kind == "Pooling").map_or(POOLING_DEFAULT, |(_, path)| path);
+    let name = format!("{folder}/config.json");
+    let pooling = match files::json(files, &name)? {
+        Some(config) => pooling_of(&config, &name)?,
+        None => Pooling::Mean,
+    };
+    let normalize = modules.is_none() || kinds.iter().any(|(kind, _)| *kind == "Normalize");
+    Ok((pooling, normalize))
+}
+
+/// The last part of a module's type, and its folder.
+fn module(module: &Value) -> (&str, &str) {
+    let kind = module["type"].as_str().unwrap_or_default();
+    (kind.rsplit('.').next().unwrap_or_default(), module["path"].as_str().unwrap_or_default())
+}
+
+fn pooling_of(config: &Value, name: &str) -> Result<Pooling> {
+    const MODE: &str = "pooling_mode_";
+    let fields = config.as_object().into_iter().flatten();
+    let chosen = fields.filter(|(key, value)| key.starts_with(MODE) && **value == Value::Bool(true));
+    match chosen.map(|(key, _)| &key[MODE.len()..]).collect::<Vec<_>>()[..] {
+        ["mean_tokens"] => Ok(Pooling::Mean),
+        ["cls_token"] => Ok(Pooling::Cls),
+        ref other => {
+            let why = format!("{name} asks for pooling by {other:?}; this program knows mean_tokens and cls_token");
+            Err(Error::Unsupported { what: "embed texts", why })
+        }
+    }
+}

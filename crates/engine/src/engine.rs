@@ -1,0 +1,359 @@
+//! The engine: a model, a tokenizer, and a thread that answers requests.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use luban_artifact::ModelFiles;
+use luban_base::digest::Digest;
+use luban_kernels::pool::{self, Pool};
+use luban_model::spec::Head;
+use luban_model::{Batch, forward};
+use luban_text::Tokenizer;
+
+use crate::answer::{self, Answer};
+use crate::blocks::BLOCK_TOKENS;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::inbox::{Inbox, Submission};
+use crate::live::{Common, Wanted};
+use crate::request::{self, Event, Refused, Request, Sampling};
+use crate::serving::{Rows, ServingExecutor, ServingModel, block_bytes};
+use crate::stats::{Counters, Stats};
+use crate::worker::{Backend, Limits, Parts, Work, Worker};
+
+/// How much an engine may do at once.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Longest sequence, prompt and answer together; the model's own, or what the cache holds, where not given.
+    pub context: Option<usize>,
+    /// Most sequences that are worked on at a time.
+    pub sequences_max: usize,
+    /// Most requests that wait.
+    pub queue_max: usize,
+    /// Tokens that one step takes: how long the others wait while a long prompt is read.
+    pub step_tokens_max: usize,
+    /// Memory for the keys and values of all sequences; more only where one `context` needs it.
+    pub cache_bytes_max: u64,
+    /// Threads for the model; all cores where not given.
+    pub threads: Option<usize>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            context: None,
+            sequences_max: 16,
+            queue_max: 64,
+            step_tokens_max: 256,
+            cache_bytes_max: 1 << 30,
+            threads: None,
+        }
+    }
+}
+
+/// What an engine serves.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// The name of the model's folder.
+    pub name: String,
+    /// The artifact's identity, or the digest over a plain folder's files.
+    pub digest: Option<Digest>,
+    /// Whether a manifest vouches for the files.
+    pub managed: bool,
+    /// Number of parameters.
+    pub parameters: usize,
+    /// `f32` or `int8`.
+    pub precision: &'static str,
+    /// Bytes that the weights take in memory.
+    pub weight_bytes: u64,
+    /// Longest sequence.
+    pub context: usize,
+    /// Entries of the vocabulary.
+    pub vocab: usize,
+}
+
+/// Where an engine's model comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// What to call the model.
+    pub name: String,
+    /// Its identity, if it has one.
+    pub digest: Option<Digest>,
+    /// Whether a manifest vouches for it.
+    pub managed: bool,
+    /// Tokens that end an answer, besides the tokenizer's own.
+    pub ends: Vec<u32>,
+}
+
+/// Answers requests on its own thread, many at a time. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct Engine {
+    inbox: Arc<Inbox>,
+    counters: Arc<Counters>,
+    tokenizer: Arc<Tokenizer>,
+    info: ModelInfo,
+    blocks_total: usize,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Loads the model in a folder and starts.
+    ///
+    /// # Errors
+    /// A folder that holds no model that generates text, damaged files, or options out of range.
+    pub fn load(dir: &Path, options: EngineOptions) -> Result<Self> {
+        let model_files = ModelFiles::open(dir)?;
+        let tokenizer = files::tokenizer(&model_files)?;
+        let model = ServingModel::load(&model_files)?;
+        let origin = Origin {
+            name: files::name(dir),
+            digest: Some(model_files.digest()?),
+            managed: model_files.is_managed(),
+            ends: files::end_tokens(&model_files)?,
+        };
+        Self::start(model, tokenizer, origin, options)
+    }
+
+    /// Starts with a model that is in memory.
+    ///
+    /// # Errors
+    /// A model that does not generate text, a tokenizer that does not fit it, or options out of range.
+    pub fn start(model: ServingModel, tokenizer: Tokenizer, origin: Origin, options: EngineOptions) -> Result<Self> {
+        check(&model, &tokenizer, &options)?;
+        let sizes = Sizes::of(&model, &options);
+        let info = ModelInfo {
+            name: origin.name,
+            digest: origin.digest,
+            managed: origin.managed,
+            parameters: model.spec().parameters(),
+            precision: model.precision(),
+            weight_bytes: model.weight_bytes(),
+            context: sizes.context,
+            vocab: model.spec().vocab,
+        };
+        let tokenizer = Arc::new(tokenizer);
+        let mut ends: Vec<u32> = tokenizer.eos().into_iter().chain(origin.ends).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let (inbox, counters) = (Arc::new(Inbox::new(options.queue_max)), Arc::new(Counters::default()));
+        let parts = Parts {
+            backend: ModelBackend::new(Arc::new(model), sizes.blocks),
+            blocks_total: sizes.blocks,
+            common: Common { tokenizer: Arc::clone(&tokenizer), ends, context: sizes.context },
+            limits: Limits { sequences_max: options.sequences_max, step_tokens_max: options.step_tokens_max },
+            inbox: Arc::clone(&inbox),
+            counters: Arc::clone(&counters),
+        };
+        let thread = Mutex::new(Some(spawn(Worker::new(parts), options.threads)?));
+        Ok(Self { inbox, counters, tokenizer, info, blocks_total: sizes.blocks, thread })
+    }
+
+    /// What is served.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// What the engine has done and is doing.
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot(self.inbox.len(), self.blocks_total)
+    }
+
+    /// The tokens of a prompt, with the special ones that the model expects before it. An empty prompt is the
+    /// beginning of a document.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot encode.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.tokenizer.encode_special(text, None)?.ids;
+        if tokens.is_empty() {
+            tokens.extend(self.tokenizer.eos());
+        }
+        Ok(tokens)
+    }
+
+    /// Asks for an answer.
+    ///
+    /// # Errors
+    /// A request out of range, a full queue, or an engine that is shutting down; at once.
+    pub fn submit(&self, request: Request) -> Result<Answer, Refused> {
+        let mut answers = self.submit_all(vec![request])?;
+        answers.pop().ok_or(Refused::ShuttingDown)
+    }
+
+    /// Asks for several answers: all of them are taken, or none.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_all(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Refused> {
+        let limits = request::Limits { vocab: self.info.vocab, context: self.info.context };
+        requests.iter().try_for_each(|request| request.check(limits))?;
+        let with_channel = |request| {
+            let (reply, answer) = answer::channel();
+            (Submission { request, reply }, answer)
+        };
+        let (submissions, answers) = requests.into_iter().map(with_channel).unzip();
+        self.inbox.submit(submissions)?;
+        Ok(answers)
+    }
+
+    /// Continues a text, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// As [`Self::submit`], and if the engine cannot complete the answer.
+    pub fn generate(&self, prompt: &str, max_tokens: usize, sampling: Sampling) -> Result<String> {
+        let request = Request { prompt: self.encode_prompt(prompt)?, max_tokens, sampling, ..Request::default() };
+        let mut answer = String::new();
+        for event in self.submit(request)? {
+            match event {
+                Event::Prompt(_) => {}
+                Event::Token { text, .. } | Event::Finished { text, .. } => answer.push_str(&text),
+                Event::Failed(why) => return Err(Error::Failed(why)),
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Whether requests are taken.
+    pub fn is_open(&self) -> bool {
+        self.inbox.is_open()
+    }
+
+    /// Takes no more requests; those that were taken have `grace` to finish, then they end as cancelled. Does not
+    /// wait; a later call can only shorten the time.
+    pub fn begin_drain(&self, grace: Duration) {
+        self.inbox.drain(Instant::now() + grace);
+    }
+
+    /// As [`Self::begin_drain`], and waits until the engine has stopped: at most the grace time and one step.
+    pub fn drain(&self, grace: Duration) {
+        self.begin_drain(grace);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread catches its panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.drain(Duration::ZERO);
+    }
+}
+
+fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -> Result<()> {
+    let spec = model.spec();
+    let unsupported = |why: String| Err(Error::Unsupported { what: "generate text", why });
+    if !spec.causal || !matches!(spec.head, Head::Vocabulary { .. }) {
+        return unsupported("it is no decoder with a head over the vocabulary".into());
+    }
+    if tokenizer.vocab_size() > spec.vocab {
+        let (tokens, rows) = (tokenizer.vocab_size(), spec.vocab);
+        return unsupported(format!("its tokenizer has {tokens} tokens, its vocabulary {rows}"));
+    }
+    let bounds = [
+        ("the context", options.context, spec.context),
+        ("the number of sequences", Some(options.sequences_max), 4096),
+        ("the length of the queue", Some(options.queue_max), 1 << 20),
+        ("the number of tokens a step", Some(options.step_tokens_max), 1 << 16),
+        ("the number of threads", options.threads, pool::THREADS_MAX),
+    ];
+    for (what, found, most) in bounds {
+        if let Some(found) = found.filter(|found| !(1..=most).contains(found)) {
+            return Err(Error::Option {
+                what,
+                found: found.to_string(),
+                expected: format!("it must be from 1 to {most}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// How long sequences may be, and how many cache blocks there are.
+struct Sizes {
+    context: usize,
+    blocks: usize,
+}
+
+impl Sizes {
+    fn of(model: &ServingModel, options: &EngineOptions) -> Self {
+        let affordable = (options.cache_bytes_max / block_bytes(model.spec())).max(1);
+        let affordable = usize::try_from(affordable).unwrap_or(usize::MAX);
+        let own = model.spec().context;
+        let context = options.context.unwrap_or(own.min(affordable.saturating_mul(BLOCK_TOKENS)));
+        let for_one = context.div_ceil(BLOCK_TOKENS);
+        let for_all = for_one.saturating_mul(options.sequences_max);
+        Self { context, blocks: affordable.clamp(for_one, for_all) }
+    }
+}
+
+fn spawn(mut worker: Worker<ModelBackend>, threads: Option<usize>) -> Result<JoinHandle<()>> {
+    let run = move || {
+        let inbox = Arc::clone(&worker.inbox);
+        let outcome = catch_unwind(AssertUnwindSafe(|| match threads {
+            Some(threads) => Pool::new(threads).install(|| worker.run()),
+            None => worker.run(),
+        }));
+        if outcome.is_err() {
+            // Whoever waits must not wait for ever; dropping what is left tells them.
+            drop(inbox.close());
+        }
+    };
+    let builder = std::thread::Builder::new().name("luban-engine".into());
+    builder.spawn(run).map_err(|source| Error::System { what: "start the engine's thread", source })
+}
+
+/// The model behind a worker.
+struct ModelBackend {
+    model: Arc<ServingModel>,
+    executor: ServingExecutor,
+    batch: Batch,
+    wanted: Vec<usize>,
+    logits: Option<Rows>,
+}
+
+impl ModelBackend {
+    fn new(model: Arc<ServingModel>, blocks: usize) -> Self {
+        let executor = ServingExecutor::new(Arc::clone(&model), Some(blocks));
+        Self { model, executor, batch: Batch::new(), wanted: Vec::new(), logits: None }
+    }
+}
+
+impl Backend for ModelBackend {
+    fn step(&mut self, work: &[Work<'_>]) -> Result<&[f32]> {
+        self.batch.clear();
+        self.wanted.clear();
+        for piece in work {
+            let start = self.batch.rows();
+            self.batch.push(piece.tokens, piece.first_position);
+            let end = self.batch.rows();
+            match piece.wanted {
+                Wanted::None => {}
+                Wanted::Last => self.wanted.push(end - 1),
+                Wanted::All => self.wanted.extend(start..end),
+            }
+        }
+        self.executor.place(work.iter().map(|piece| piece.blocks));
+        let hidden = forward(self.model.spec(), self.model.weights(), &mut self.executor, &self.batch)?;
+        // The memory of the last step's logits goes round.
+        self.logits = None;
+        if self.wanted.is_empty() {
+            return Ok(&[]);
+        }
+        let logits = self.logits.insert(self.executor.logits(&hidden, &self.wanted)?);
+        Ok(logits.values())
+    }
+
+    fn vocab(&self) -> usize {
+        self.model.spec().vocab
+    }
+}

@@ -1,0 +1,51 @@
+//! The files beside a model's weights.
+
+use std::path::Path;
+
+use luban_artifact::ModelFiles;
+use luban_text::Tokenizer;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+
+/// The tokenizer of a model.
+pub(crate) fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
+    if !files.exists(TOKENIZER) {
+        let why = format!("there is no {TOKENIZER}");
+        return Err(Error::NoModel { path: files.dir().to_owned(), why });
+    }
+    let tokenizer = Tokenizer::from_json(&files.read(TOKENIZER)?)?;
+    match files.exists(TOKENIZER_CONFIG) {
+        true => Ok(tokenizer.with_config(&files.read(TOKENIZER_CONFIG)?)?),
+        false => Ok(tokenizer),
+    }
+}
+
+/// The tokens that end an answer, by `generation_config.json`: one or several.
+pub(crate) fn end_tokens(files: &ModelFiles) -> Result<Vec<u32>> {
+    let Some(config) = json(files, GENERATION_CONFIG)? else { return Ok(Vec::new()) };
+    let token = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
+    Ok(match &config["eos_token_id"] {
+        Value::Array(tokens) => tokens.iter().filter_map(token).collect(),
+        one => token(one).into_iter().collect(),
+    })
+}
+
+/// A JSON file of the folder, if it is there.
+pub(crate) fn json(files: &ModelFiles, name: &str) -> Result<Option<Value>> {
+    if !files.exists(name) {
+        return Ok(None);
+    }
+    let read = serde_json::from_slice(&files.read(name)?);
+    read.map(Some).map_err(|error| Error::File { file: name.to_string(), what: error.to_string() })
+}
+
+/// What to call the model of a folder.
+pub(crate) fn name(dir: &Path) -> String {
+    let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    real.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned())
+}

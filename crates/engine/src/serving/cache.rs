@@ -1,0 +1,91 @@
+//! Keys and values of the positions that sequences have behind them.
+
+use luban_kernels::attention::cached::{self, Arena, CachedSequence, Entry};
+use luban_kernels::attention::{BLOCK, Shape};
+use luban_model::{Batch, Spec};
+
+/// The arenas of all layers, and which blocks the sequences of the present batch hold.
+#[derive(Debug)]
+pub(super) struct Cache {
+    shape: Shape,
+    layers: Vec<Layer>,
+    blocks_total: usize,
+    /// The batch's block numbers, sequence after sequence, and where each sequence's end.
+    tables: Vec<u32>,
+    ends: Vec<usize>,
+}
+
+/// One layer's arenas. Fresh memory that nobody has written to costs nothing yet.
+#[derive(Debug)]
+struct Layer {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// Bytes of one block over all layers.
+pub(crate) fn block_bytes(spec: &Spec) -> u64 {
+    let floats = cached::block_len(&shape(spec)) as u64;
+    floats * 2 * 4 * spec.layers as u64
+}
+
+/// A spec's attention, as the kernels take it.
+pub(super) fn shape(spec: &Spec) -> Shape {
+    luban_model::recording::attention_shape(spec)
+}
+
+impl Cache {
+    pub(super) fn new(spec: &Spec, blocks_total: usize) -> Self {
+        let shape = shape(spec);
+        let floats = cached::block_len(&shape) * blocks_total;
+        let layer = |_| Layer { keys: vec![0.0; floats], values: vec![0.0; floats] };
+        let layers = (0..spec.layers).map(layer).collect();
+        Self { shape, layers, blocks_total, tables: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Says which blocks the next batch's sequences hold, in their order.
+    pub(super) fn place<'a>(&mut self, sequences: impl Iterator<Item = &'a [u32]>) {
+        self.tables.clear();
+        self.ends.clear();
+        for blocks in sequences {
+            self.tables.extend_from_slice(blocks);
+            self.ends.push(self.tables.len());
+        }
+        assert!(self.tables.iter().all(|&block| (block as usize) < self.blocks_total), "a block outside the cache");
+    }
+
+    /// Attention of a batch's rows: their keys and values go into the cache, and each row sees its sequence up to
+    /// itself.
+    pub(super) fn attend(&mut self, layer: usize, batch: &Batch, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
+        assert_eq!(self.ends.len(), batch.sequences().len(), "each sequence of a batch needs its blocks");
+        self.append(layer, batch, k, v);
+        let sequences: Vec<CachedSequence<'_>> = (batch.sequences().iter().enumerate())
+            .map(|(index, rows)| CachedSequence {
+                rows: rows.clone(),
+                first_position: batch.positions().get(rows.start).map_or(0, |&position| position as usize),
+                blocks: self.table(index),
+            })
+            .collect();
+        let arena = Arena { keys: &self.layers[layer].keys, values: &self.layers[layer].values };
+        cached::attend(&self.shape, &sequences, q, arena, out);
+    }
+
+    fn append(&mut self, layer: usize, batch: &Batch, k: &[f32], v: &[f32]) {
+        let width = self.shape.kv_heads * self.shape.head_width;
+        let block_len = cached::block_len(&self.shape);
+        for (index, rows) in batch.sequences().iter().enumerate() {
+            for row in rows.clone() {
+                let position = batch.positions()[row] as usize;
+                let start = self.table(index)[position / BLOCK] as usize * block_len;
+                let entry = Entry { k: &k[row * width..][..width], v: &v[row * width..][..width] };
+                let Layer { keys, values } = &mut self.layers[layer];
+                let (keys, values) = (&mut keys[start..][..block_len], &mut values[start..][..block_len]);
+                cached::append(&self.shape, entry, position, keys, values);
+            }
+        }
+    }
+
+    fn table(&self, sequence: usize) -> &[u32] {
+        let start = if sequence == 0 { 0 } else { self.ends[sequence - 1] };
+        &self.tables[start..self.ends[sequence]]
+    }
+}

@@ -1,0 +1,191 @@
+//! The executor that serves: packed weights, cached attention, memory that is reused.
+
+use std::sync::Arc;
+
+use luban_kernels::attention::{self, Inputs, Shape};
+use luban_kernels::rotary::{self, Direction};
+use luban_kernels::{activation, elementwise, norm};
+use luban_model::spec::{Activation, NormKind, Position};
+use luban_model::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
+use luban_model::{Batch, Error, Executor, Spec};
+
+use super::cache::{self, Cache};
+use super::rows::{Memory, Rows};
+use super::{ServingModel, ServingWeight};
+
+/// Positions that a rotary table is made for at first.
+const ROTARY_POSITIONS_MIN: usize = 1024;
+
+/// Runs a [`ServingModel`].
+///
+/// With a cache, the sequences of a batch may be pieces of longer ones, and [`Self::place`] must say before each
+/// forward where they stand in it. Without, every sequence of a batch is whole. The bits of a row's result are the
+/// same either way, whatever else is in the batch.
+#[derive(Debug)]
+pub struct ServingExecutor {
+    model: Arc<ServingModel>,
+    memory: Memory,
+    shape: Shape,
+    cache: Option<Cache>,
+    rotary: Option<rotary::Table>,
+}
+
+impl ServingExecutor {
+    /// An executor, with a cache of so many blocks of 64 positions if any are asked for.
+    pub fn new(model: Arc<ServingModel>, cache_blocks: Option<usize>) -> Self {
+        let spec = model.spec();
+        let cache = cache_blocks.map(|blocks| Cache::new(spec, blocks));
+        Self { shape: cache::shape(spec), memory: Memory::default(), cache, rotary: None, model }
+    }
+
+    /// Says which cache blocks hold the sequences of the next batch, in their order.
+    pub fn place<'a>(&mut self, sequences: impl IntoIterator<Item = &'a [u32]>) {
+        if let Some(cache) = &mut self.cache {
+            cache.place(sequences.into_iter());
+        }
+    }
+
+    /// The logits of some rows of the hidden states: rows × vocabulary.
+    ///
+    /// # Errors
+    /// A model without a head.
+    pub fn logits(&mut self, hidden: &Rows, rows: &[usize]) -> Result<Rows, Error> {
+        let model = Arc::clone(&self.model);
+        self.head(hidden, rows, &model.weights().head, &model.weights().embedding.tokens)
+    }
+
+    fn spec(&self) -> &Spec {
+        self.model.spec()
+    }
+
+    fn norm(&self, x: &Rows, weights: &NormWeights<ServingWeight>) -> Rows {
+        let epsilon = self.spec().norm.epsilon;
+        let mut y = self.memory.rows(x.rows(), x.width());
+        let scale = weights.weight.vector();
+        match self.spec().norm.kind {
+            NormKind::Rms => norm::rms_norm(x.values(), scale, epsilon, y.values_mut(), None),
+            NormKind::Layer => {
+                let bias = weights.bias.as_ref().map(ServingWeight::vector);
+                norm::layer_norm(x.values(), scale, bias, epsilon, y.values_mut(), None);
+            }
+        }
+        y
+    }
+
+    fn linear(&self, input: &Rows, weights: &LinearWeights<ServingWeight>) -> Rows {
+        let map = weights.weight.map();
+        let mut output = self.memory.rows(input.rows(), map.outputs());
+        map.apply(input.values(), weights.bias.as_ref().map(ServingWeight::vector), output.values_mut());
+        output
+    }
+
+    /// Turns queries and keys by their positions.
+    fn rotate(&mut self, q: &mut Rows, k: &mut Rows, batch: &Batch) {
+        let Position::Rotary { theta } = self.spec().position else { return };
+        let needed = batch.positions().iter().max().map_or(0, |&last| last as usize + 1);
+        let held = self.rotary.as_ref().map_or(0, rotary::Table::positions);
+        if needed > held {
+            // In powers of two, so that a growing sequence seldom makes a new one; entries do not depend on the size.
+            let size = needed.next_power_of_two().max(ROTARY_POSITIONS_MIN).min(self.spec().context).max(needed);
+            self.rotary = Some(rotary::Table::new(self.shape.head_width, size, theta));
+        }
+        if let Some(table) = &self.rotary {
+            rotary::apply(q.values_mut(), self.shape.heads, batch.positions(), table, Direction::Forward);
+            rotary::apply(k.values_mut(), self.shape.kv_heads, batch.positions(), table, Direction::Forward);
+        }
+    }
+}
+
+impl Executor for ServingExecutor {
+    type Weight = ServingWeight;
+    type Rows = Rows;
+    type Logits = Rows;
+
+    fn embed(&mut self, weights: &EmbeddingWeights<ServingWeight>, batch: &Batch) -> Result<Rows, Error> {
+        let width = self.spec().width;
+        let mut sum = self.memory.rows(batch.rows(), width);
+        weights.tokens.rows().gather(batch.tokens(), sum.values_mut());
+        let others = [(&weights.positions, batch.positions()), (&weights.token_types, batch.token_types())];
+        for (table, ids) in others {
+            if let Some(table) = table {
+                let mut rows = self.memory.rows(batch.rows(), width);
+                table.rows().gather(ids, rows.values_mut());
+                elementwise::add_assign(sum.values_mut(), rows.values());
+            }
+        }
+        Ok(match &weights.norm {
+            Some(norm) => self.norm(&sum, norm),
+            None => sum,
+        })
+    }
+
+    fn add_norm(
+        &mut self,
+        mut residual: Rows,
+        branch: Option<Rows>,
+        norm: &NormWeights<ServingWeight>,
+    ) -> Result<(Rows, Rows), Error> {
+        if let Some(branch) = branch {
+            elementwise::add_assign(residual.values_mut(), branch.values());
+        }
+        let normed = self.norm(&residual, norm);
+        Ok((residual, normed))
+    }
+
+    fn linear_group<const N: usize>(
+        &mut self,
+        input: &Rows,
+        weights: [&LinearWeights<ServingWeight>; N],
+    ) -> Result<[Rows; N], Error> {
+        Ok(weights.map(|weights| self.linear(input, weights)))
+    }
+
+    fn attend(&mut self, layer: usize, qkv: [Rows; 3], batch: &Batch) -> Result<Rows, Error> {
+        let [mut q, mut k, v] = qkv;
+        self.rotate(&mut q, &mut k, batch);
+        let mut out = self.memory.rows(q.rows(), q.width());
+        match &mut self.cache {
+            Some(cache) => cache.attend(layer, batch, [q.values(), k.values(), v.values()], out.values_mut()),
+            None => {
+                let inputs = Inputs { q: q.values(), k: k.values(), v: v.values() };
+                attention::forward(&self.shape, batch.sequences(), inputs, out.values_mut(), None);
+            }
+        }
+        Ok(out)
+    }
+
+    fn activate(&mut self, gate: Rows, up: Option<Rows>) -> Result<Rows, Error> {
+        let kind = match self.spec().activation {
+            Activation::Silu => activation::Kind::Silu,
+            Activation::GeluTanh => activation::Kind::GeluTanh,
+            Activation::GeluErf => activation::Kind::GeluErf,
+            Activation::Relu => activation::Kind::Relu,
+        };
+        let mut active = self.memory.rows(gate.rows(), gate.width());
+        activation::forward(kind, gate.values(), up.as_ref().map(Rows::values), active.values_mut());
+        Ok(active)
+    }
+
+    fn head(
+        &mut self,
+        hidden: &Rows,
+        rows: &[usize],
+        head: &HeadWeights<ServingWeight>,
+        tokens: &ServingWeight,
+    ) -> Result<Rows, Error> {
+        let (matrix, bias) = luban_model::recording::vocabulary(head, tokens)?;
+        let mut input = self.memory.rows(rows.len(), hidden.width());
+        for (to, &row) in input.values_mut().chunks_exact_mut(hidden.width()).zip(rows) {
+            to.copy_from_slice(hidden.row(row));
+        }
+        if let HeadWeights::MaskedToken { transform, norm, .. } = head {
+            let mapped = self.linear(&input, transform);
+            let active = self.activate(mapped, None)?;
+            input = self.norm(&active, norm);
+        }
+        let matrix = matrix.map();
+        let mut logits = self.memory.rows(input.rows(), matrix.outputs());
+        matrix.apply(input.values(), bias.map(ServingWeight::vector), logits.values_mut());
+        Ok(logits)
+    }
+}

@@ -1,0 +1,110 @@
+//! A model laid out for inference: weights packed for the kernels, activations in memory that is reused.
+
+mod cache;
+mod executor;
+mod rows;
+mod score;
+mod weight;
+
+use luban_artifact::ModelFiles;
+use luban_kernels::attention::HEAD_WIDTH_MAX;
+use luban_model::io::WeightData;
+use luban_model::spec::Head;
+use luban_model::weights::{Role, Slot};
+use luban_model::{ModelWeights, Spec, io};
+
+use crate::error::{Error, Result};
+
+pub(crate) use cache::block_bytes;
+pub use executor::ServingExecutor;
+pub use rows::Rows;
+pub use weight::ServingWeight;
+
+/// A model ready to run; shared by its executors.
+#[derive(Debug)]
+pub struct ServingModel {
+    spec: Spec,
+    weights: ModelWeights<ServingWeight>,
+    bytes: u64,
+    quantized: bool,
+}
+
+impl ServingModel {
+    /// Reads a model's folder and packs its weights, one tensor after another: f32 where the file has floats, int8
+    /// where it has int8. Products take f32 activations in both.
+    ///
+    /// # Errors
+    /// A folder that is no model, or damaged.
+    pub fn load(files: &ModelFiles) -> Result<Self> {
+        let source = io::read(files)?;
+        Self::from_weights(source.spec().clone(), |slot| Ok(source.weight(slot)?))
+    }
+
+    /// Packs the weights that `read` gives for each slot.
+    ///
+    /// # Errors
+    /// Those of `read`; a spec that no model can have; weights of another shape.
+    pub fn from_weights(spec: Spec, mut read: impl FnMut(&Slot) -> Result<WeightData>) -> Result<Self> {
+        spec.validate()?;
+        if spec.head_width > HEAD_WIDTH_MAX {
+            let why = format!("its heads are {} wide; at most {HEAD_WIDTH_MAX} are supported", spec.head_width);
+            return Err(Error::Unsupported { what: "be served", why });
+        }
+        // Heads that score every token by its embedding multiply with that table.
+        let tied = matches!(spec.head, Head::Vocabulary { tied: true } | Head::MaskedToken);
+        let (mut bytes, mut quantized) = (0, false);
+        let weights = ModelWeights::build(&spec, |slot| {
+            let data = read(slot)?;
+            check_length(slot, &data)?;
+            quantized |= matches!(data, WeightData::I8 { .. });
+            let weight = match (slot.shape.as_slice(), slot.role) {
+                (&[rows, width], Role::Embedding) => {
+                    ServingWeight::table(data, rows, width, tied && slot.name == TOKENS)
+                }
+                (&[outputs, inputs], _) => ServingWeight::matrix(data, outputs, inputs),
+                _ => ServingWeight::Vector(data.into_f32()),
+            };
+            bytes += weight.bytes();
+            Ok::<_, Error>(weight)
+        })?;
+        Ok(Self { spec, weights, bytes, quantized })
+    }
+
+    /// What the model is.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The packed weights.
+    pub fn weights(&self) -> &ModelWeights<ServingWeight> {
+        &self.weights
+    }
+
+    /// Bytes that the weights take in memory.
+    pub fn weight_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// `int8` where any weight is; `f32` otherwise.
+    pub fn precision(&self) -> &'static str {
+        if self.quantized { "int8" } else { "f32" }
+    }
+}
+
+/// The canonical name of the token embedding.
+const TOKENS: &str = "embedding.tokens";
+
+fn check_length(slot: &Slot, data: &WeightData) -> Result<()> {
+    let (found, scales) = match data {
+        WeightData::F32(values) => (values.len(), None),
+        WeightData::I8 { values, scales } => (values.len(), Some(scales.len())),
+    };
+    if found == slot.len() && scales.is_none_or(|scales| scales == slot.shape[0]) {
+        return Ok(());
+    }
+    Err(Error::Model(luban_model::Error::Weight {
+        name: slot.name.clone(),
+        expected: format!("{:?}", slot.shape),
+        found: format!("{found} values, {} scales", scales.unwrap_or(0)),
+    }))
+}

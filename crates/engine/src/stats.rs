@@ -1,0 +1,75 @@
+//! Counters that anyone may read while the engine works.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What the engine has done and is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests that wait to be admitted.
+    pub queued: usize,
+    /// Sequences that are being worked on.
+    pub live: usize,
+    /// Cache blocks that nobody holds.
+    pub blocks_free: usize,
+    /// Cache blocks there are.
+    pub blocks_total: usize,
+    /// Forward passes.
+    pub steps: u64,
+    /// Time spent in steps.
+    pub step_time: Duration,
+    /// Tokens of prompts that were read.
+    pub prompt_tokens: u64,
+    /// Tokens that were generated.
+    pub completion_tokens: u64,
+    /// Requests that were answered completely.
+    pub finished: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests whose asker left, or that the engine's end cut off.
+    pub cancelled: u64,
+}
+
+/// The counters themselves; one thread writes.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) live: AtomicU64,
+    pub(crate) blocks_free: AtomicU64,
+    pub(crate) steps: AtomicU64,
+    pub(crate) step_nanos: AtomicU64,
+    pub(crate) prompt_tokens: AtomicU64,
+    pub(crate) completion_tokens: AtomicU64,
+    pub(crate) finished: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(crate) fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+/// Sets a gauge.
+pub(crate) fn set(gauge: &AtomicU64, value: usize) {
+    gauge.store(value as u64, Ordering::Relaxed);
+}
+
+impl Counters {
+    /// The present figures.
+    pub(crate) fn snapshot(&self, queued: usize, blocks_total: usize) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            queued,
+            live: read(&self.live) as usize,
+            blocks_free: read(&self.blocks_free) as usize,
+            blocks_total,
+            steps: read(&self.steps),
+            step_time: Duration::from_nanos(read(&self.step_nanos)),
+            prompt_tokens: read(&self.prompt_tokens),
+            completion_tokens: read(&self.completion_tokens),
+            finished: read(&self.finished),
+            failed: read(&self.failed),
+            cancelled: read(&self.cancelled),
+        }
+    }
+}

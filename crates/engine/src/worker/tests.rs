@@ -1,0 +1,267 @@
+//! The worker against a model that is a formula, so that every fault can be made to happen.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use luban_base::progress::Silent;
+use luban_text::{Tokenizer, TrainOptions};
+
+use super::*;
+use crate::answer::{Answer, channel};
+use crate::inbox::Submission;
+use crate::request::{FinishReason, Request, Sampling};
+
+const VOCAB: usize = 300;
+/// A model that reads this token panics.
+const POISON: u32 = 290;
+/// After this token there are no usable logits.
+const BROKEN: u32 = 291;
+/// Reading this token takes a while.
+const SLOW: u32 = 292;
+const BLOCKS: usize = 8;
+
+/// The next token follows from the sum of all tokens so far; a cache of those sums stands in the blocks.
+struct Formula {
+    cache: Vec<[u64; 64]>,
+    logits: Vec<f32>,
+    /// Sequences in the largest step.
+    widest: Arc<Mutex<usize>>,
+}
+
+impl Backend for Formula {
+    fn step(&mut self, work: &[Work<'_>]) -> Result<&[f32], Error> {
+        let mut widest = self.widest.lock().unwrap();
+        *widest = work.len().max(*widest);
+        drop(widest);
+        let held: BTreeSet<u32> = work.iter().flat_map(|piece| piece.blocks.iter().copied()).collect();
+        assert_eq!(held.len(), work.iter().map(|piece| piece.blocks.len()).sum::<usize>(), "blocks have one owner");
+        self.logits.clear();
+        for piece in work {
+            for (index, &token) in piece.tokens.iter().enumerate() {
+                let position = piece.first_position + index;
+                let at = |position: usize| (piece.blocks[position / 64] as usize, position % 64);
+                let before = position.checked_sub(1).map_or(0, |last| self.cache[at(last).0][at(last).1]);
+                self.cache[at(position).0][at(position).1] = before + u64::from(token);
+                assert_ne!(token, POISON, "poisoned");
+                if token == SLOW {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                let last = index + 1 == piece.tokens.len();
+                if piece.wanted == Wanted::All || (piece.wanted == Wanted::Last && last) {
+                    let sum = before + u64::from(token);
+                    let row = (0..VOCAB as u64).map(|id| ((sum * 31 + id * 17) % 251) as f32 / 25.0);
+                    self.logits.extend(row.map(|logit| if token == BROKEN { f32::NAN } else { logit }));
+                }
+            }
+        }
+        Ok(&self.logits)
+    }
+
+    fn vocab(&self) -> usize {
+        VOCAB
+    }
+}
+
+struct Bench {
+    inbox: Arc<Inbox>,
+    counters: Arc<Counters>,
+    widest: Arc<Mutex<usize>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+fn tokenizer() -> Arc<Tokenizer> {
+    let texts = (0..20).map(|i| format!("word{i} and some more\n"));
+    let options = TrainOptions { vocab_size: 260, ..TrainOptions::default() };
+    Arc::new(Tokenizer::train(texts, &options, &Silent).unwrap())
+}
+
+fn worker(step_tokens_max: usize) -> Worker<Formula> {
+    let backend = Formula { cache: vec![[0; 64]; BLOCKS], logits: Vec::new(), widest: Arc::default() };
+    Worker::new(Parts {
+        backend,
+        blocks_total: BLOCKS,
+        common: Common { tokenizer: tokenizer(), ends: vec![0], context: 256 },
+        limits: Limits { sequences_max: 4, step_tokens_max },
+        inbox: Arc::new(Inbox::new(4096)),
+        counters: Arc::default(),
+    })
+}
+
+fn start(step_tokens_max: usize) -> Bench {
+    let mut worker = worker(step_tokens_max);
+    let (inbox, counters) = (Arc::clone(&worker.inbox), Arc::clone(&worker.counters));
+    let widest = Arc::clone(&worker.backend.widest);
+    let thread = std::thread::spawn(move || worker.run());
+    Bench { inbox, counters, widest, thread }
+}
+
+impl Bench {
+    fn ask(&self, request: Request) -> Answer {
+        let (reply, answer) = channel();
+        self.inbox.submit(vec![Submission { request, reply }]).unwrap();
+        answer
+    }
+
+    /// Ends the worker; afterwards nothing may be held.
+    fn end(self) -> stats::Stats {
+        self.inbox.drain(Instant::now() + Duration::from_secs(60));
+        self.thread.join().unwrap();
+        let stats = self.counters.snapshot(0, BLOCKS);
+        assert_eq!((stats.live, stats.blocks_free), (0, BLOCKS));
+        stats
+    }
+}
+
+fn request(number: u32) -> Request {
+    let length = 1 + (number as usize * 37) % 150;
+    let prompt = (0..length as u32).map(|i| 1 + (i * number + number) % 250).collect();
+    let sampling = Sampling { temperature: 0.8, seed: u64::from(number), ..Sampling::GREEDY };
+    Request { max_tokens: 1 + number as usize % 40, sampling, ..Request::greedy(prompt, 0) }
+}
+
+fn outcome(answer: Answer) -> (Vec<u32>, Option<FinishReason>) {
+    let mut tokens = Vec::new();
+    let mut reason = None;
+    for event in answer {
+        match event {
+            Event::Token { id, .. } => tokens.push(id),
+            Event::Finished { reason: why, .. } => reason = Some(why),
+            Event::Prompt(_) | Event::Failed(_) => {}
+        }
+    }
+    (tokens, reason)
+}
+
+fn alone(request: Request) -> (Vec<u32>, Option<FinishReason>) {
+    let bench = start(64);
+    let outcome = outcome(bench.ask(request));
+    bench.end();
+    outcome
+}
+
+#[test]
+fn answers_in_company_equal_those_alone() {
+    for step_tokens_max in [1, 7, 64, 4096] {
+        let bench = start(step_tokens_max);
+        let answers: Vec<Answer> = (1..20).map(|number| bench.ask(request(number))).collect();
+        for (number, answer) in (1..20).zip(answers) {
+            assert_eq!(outcome(answer), alone(request(number)), "request {number}, {step_tokens_max} tokens a step");
+        }
+        assert!(*bench.widest.lock().unwrap() > 1, "sequences share steps");
+        assert_eq!(bench.end().finished, 19);
+    }
+}
+
+#[test]
+fn only_the_poisoned_request_fails() {
+    let mut poisoned: Vec<Request> = (1..30).map(request).collect();
+    for (index, token) in [(3, POISON), (4, BROKEN), (11, BROKEN), (12, POISON), (28, POISON)] {
+        let last = poisoned[index].prompt.len() - 1;
+        poisoned[index].prompt[last] = token;
+    }
+    let bench = start(64);
+    let answers: Vec<Answer> = poisoned.iter().map(|request| bench.ask(request.clone())).collect();
+    for (request, answer) in poisoned.into_iter().zip(answers) {
+        let is_poisoned = request.prompt.iter().any(|&token| token == POISON || token == BROKEN);
+        let found = outcome(answer);
+        assert_eq!(found.1.is_none(), is_poisoned);
+        if !is_poisoned {
+            assert_eq!(found, alone(request));
+        }
+    }
+    let stats = bench.end();
+    assert_eq!((stats.finished, stats.failed), (24, 5));
+}
+
+#[test]
+fn requests_wait_for_blocks_and_all_are_served() {
+    let bench = start(64);
+    // Each takes half of the cache.
+    let long = |number| Request { max_tokens: 130, prompt: vec![number; 120], ..Request::default() };
+    let answers: Vec<Answer> = (1..7).map(|number| bench.ask(long(number))).collect();
+    for answer in answers {
+        let (tokens, reason) = outcome(answer);
+        assert!(reason == Some(FinishReason::Length) && tokens.len() == 130 || reason == Some(FinishReason::Stop));
+    }
+    assert!(*bench.widest.lock().unwrap() <= 2);
+    assert_eq!(bench.end().finished, 6);
+}
+
+#[test]
+fn an_asker_that_leaves_is_forgotten_before_the_next_step() {
+    let mut worker = worker(64);
+    let (reply, answer) = channel();
+    let request = Request { max_tokens: 100, prompt: vec![5; 100], ..Request::default() };
+    worker.inbox.submit(vec![Submission { request, reply }]).unwrap();
+    worker.admit();
+    for _ in 0..4 {
+        worker.step();
+    }
+    assert_eq!((worker.live.len(), worker.blocks.free()), (1, BLOCKS - 4));
+    drop(answer);
+    worker.forget_abandoned();
+    assert_eq!((worker.live.len(), worker.blocks.free()), (0, BLOCKS));
+}
+
+#[test]
+fn askers_that_leave_cost_the_others_nothing() {
+    let bench = start(64);
+    for number in 0..100 {
+        let prompt = vec![1 + number % 7, SLOW, 3];
+        let mut answer = bench.ask(Request { max_tokens: 250, prompt, ..Request::default() });
+        if number % 3 > 0 {
+            // In the middle of the answer; otherwise before it, or in the queue.
+            answer.next();
+        }
+        drop(answer);
+    }
+    let last = bench.ask(request(5));
+    assert_eq!(outcome(last), alone(request(5)));
+    let stats = bench.end();
+    assert_eq!((stats.finished + stats.cancelled, stats.failed), (101, 0));
+    assert!(stats.cancelled >= 90, "few end by themselves: {}", stats.cancelled);
+}
+
+#[test]
+fn an_engine_that_stops_says_so() {
+    let bench = start(64);
+    let slow = || Request { max_tokens: 200, prompt: vec![SLOW; 40], ..Request::default() };
+    let answers: Vec<Answer> = (0..8).map(|_| bench.ask(slow())).collect();
+    bench.inbox.drain(Instant::now() + Duration::from_millis(30));
+    let ends: Vec<Event> = answers.into_iter().filter_map(Iterator::last).collect();
+    assert_eq!(ends.len(), 8);
+    let stated =
+        |event: &Event| matches!(event, Event::Failed(_) | Event::Finished { reason: FinishReason::Cancelled, .. });
+    assert!(ends.iter().all(stated), "{ends:?}");
+    assert_eq!(bench.end().cancelled, 8);
+}
+
+#[test]
+fn a_prompt_is_scored_in_pieces() {
+    let bench = start(50);
+    let prompt: Vec<u32> = (0..100).map(|i| 1 + i % 200).collect();
+    let ask =
+        Request { prompt_logprobs: true, logprobs: Some(2), prompt: prompt.clone(), ..Request::greedy(vec![], 0) };
+    let events: Vec<Event> = bench.ask(ask).collect();
+    let [Event::Prompt(tokens), Event::Finished { reason: FinishReason::Length, usage, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens), (100, 0));
+    assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), prompt);
+    assert!(tokens[0].logprobs.is_none());
+    for token in &tokens[1..] {
+        let logprobs = token.logprobs.as_ref().unwrap();
+        assert!(logprobs.top.len() == 2 && logprobs.chosen <= logprobs.top[0].1 && logprobs.chosen < 0.0);
+    }
+    bench.end();
+}
+
+#[test]
+fn the_context_ends_an_answer() {
+    let bench = start(64);
+    let (tokens, reason) = outcome(bench.ask(Request { max_tokens: 256, prompt: vec![3; 256], ..Request::default() }));
+    // The last position predicts one more token, which needs no position of its own.
+    assert!(tokens.len() <= 1 && reason.is_some());
+    bench.end();
+}

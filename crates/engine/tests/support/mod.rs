@@ -1,0 +1,62 @@
+//! Small random models.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use luban_base::progress::Silent;
+use luban_base::random::Stream;
+use luban_engine::serving::ServingModel;
+use luban_kernels::quantize::rows_i8;
+use luban_model::Spec;
+use luban_model::io::WeightData;
+use luban_model::weights::{Role, Slot};
+use luban_text::{Tokenizer, TrainOptions};
+
+/// Decoders of both families, with odd widths, grouped heads and contexts longer than a cache block.
+pub fn decoders() -> Vec<Spec> {
+    let llama = Spec { kv_heads: 2, head_width: 6, context: 200, ..Spec::llama(24, 2, 4, 300) };
+    let gpt2 = Spec { context: 200, ..Spec::gpt2(36, 2, 3, 300) };
+    vec![llama, gpt2]
+}
+
+/// Random values for a slot; norms lie around one.
+pub fn values(slot: &Slot, seed: u64) -> Vec<f32> {
+    let label = slot.name.bytes().fold(0u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let stream = Stream::new(seed, &[label]);
+    let (mean, deviation) = match slot.role {
+        Role::NormWeight => (1.0, 0.1),
+        Role::Bias => (0.0, 0.1),
+        _ => (0.0, 0.2),
+    };
+    (0..slot.len() as u64).map(|i| mean + deviation * stream.normal_at(i)).collect()
+}
+
+/// A random model in f32.
+pub fn f32_model(spec: &Spec) -> ServingModel {
+    ServingModel::from_weights(spec.clone(), |slot| Ok(WeightData::F32(values(slot, 1)))).unwrap()
+}
+
+/// The same with int8 matrices and tables.
+pub fn i8_model(spec: &Spec) -> ServingModel {
+    ServingModel::from_weights(spec.clone(), |slot| Ok(quantized(slot, values(slot, 1)))).unwrap()
+}
+
+pub fn quantized(slot: &Slot, values: Vec<f32>) -> WeightData {
+    if slot.shape.len() != 2 {
+        return WeightData::F32(values);
+    }
+    let (mut quantized, mut scales) = (vec![0; values.len()], vec![0.0; slot.shape[0]]);
+    rows_i8(&values, slot.shape[0], &mut quantized, &mut scales);
+    WeightData::I8 { values: quantized, scales }
+}
+
+/// A tokenizer of at most 300 tokens.
+pub fn tokenizer() -> Tokenizer {
+    let texts = (0..50).map(|i| format!("fn area_{i}(width: u32) -> u32 {{ width * {i} }}\n"));
+    let options = TrainOptions { vocab_size: 300, ..TrainOptions::default() };
+    Tokenizer::train(texts, &options, &Silent).unwrap()
+}
+
+/// Random tokens.
+pub fn tokens(seed: u64, length: usize, vocab: usize) -> Vec<u32> {
+    let stream = Stream::new(seed, &[7]);
+    (0..length as u64).map(|i| stream.below_at(i, vocab as u64) as u32).collect()
+}
