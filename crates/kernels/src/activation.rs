@@ -108,7 +108,7 @@ fn value_and_slope<S: Simd>(kind: Kind, x: S) -> (S, S) {
 }
 
 /// sqrt(2 / π) and the factor of x³.
-const GELU_SCALE: f32 = 0.797_884_56;
+const GELU_SCALE: f32 = 0.797_884_6;
 const GELU_CUBIC: f32 = 0.044_715;
 
 /// (1 + tanh(u)) / 2 = sigmoid(2 u) with u = sqrt(2 / π) (x + 0.044715 x³).

@@ -161,12 +161,12 @@ impl Task<'_> {
         source.copy(self.dout, dout);
         dq.fill(0.0);
         let mut sums = [0.0; BLOCK];
-        for r in 0..source.rows {
+        for (r, sum) in sums.iter_mut().enumerate().take(source.rows) {
             for i in (r * padded..(r + 1) * padded).step_by(LANES) {
                 (S::at(q, i) * S::splat(shape.scale)).put(q, i);
             }
             let at = source.start + r * source.stride;
-            sums[r] = dot::<S>(&self.dout[at..][..width], &self.saved.out[at..][..width]);
+            *sum = dot::<S>(&self.dout[at..][..width], &self.saved.out[at..][..width]);
         }
         let end = if shape.causal { start + 1 } else { self.sequence.len() };
         for keys in (0..end).step_by(BLOCK) {
@@ -208,7 +208,7 @@ impl Task<'_> {
             tiles::<S>(tile, cut);
             tiles::<S>(Tile { a: memory.dout, b: memory.values.add(at), c: memory.slopes, ..tile }, cut);
         }
-        for r in 0..queries {
+        for (r, &sum) in sums.iter().enumerate().take(queries) {
             let row = self.sequence.start + pair.queries + r;
             let lse = S::splat(self.saved.lse[row * self.shape.heads + head]);
             let count = if pair.diagonal { r + 1 } else { keys };
@@ -218,7 +218,7 @@ impl Task<'_> {
             for i in (0..count).step_by(LANES) {
                 let p = (S::at(weights, i) - lse).exp();
                 p.put(weights, i);
-                (p * (S::at(slopes, i) - S::splat(sums[r]))).put(slopes, i);
+                (p * (S::at(slopes, i) - S::splat(sum))).put(slopes, i);
             }
             weights[count..].fill(0.0);
             slopes[count..].fill(0.0);

@@ -8,11 +8,13 @@ use crate::buffer::with_scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// Rows of B in one block: a panel of it (64 KiB) and a block of A stay in the second cache.
+/// Rows of B in one block: this much of a panel (64 KiB) stays in the second cache while all rows of a task pass.
 const DEPTH: usize = 256;
 /// Rows of C in one task at most and, where there are enough of them, at least; multiples of the tile.
 const ROWS_MAX: usize = 96;
 const ROWS_MIN: usize = 24;
+/// Floats of A in one task, which stay in the second cache while all panels pass.
+const A_FLOATS: usize = 1 << 17;
 /// Multiply-adds that make a task worth its while.
 const TASK_WORK_MIN: usize = 1 << 15;
 
@@ -54,7 +56,8 @@ pub(super) fn multiply<B: Weight>(product: &Product<'_, B>, finish: impl Fn(Rang
 
 /// Rows and panels of a task: as large as still gives every thread a few.
 fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
-    let (mut rows, mut group) = (m.min(ROWS_MAX).next_multiple_of(TILE_ROWS), panels);
+    let rows_max = (A_FLOATS / k.max(1) / TILE_ROWS * TILE_ROWS).clamp(ROWS_MIN, ROWS_MAX);
+    let (mut rows, mut group) = (m.min(rows_max).next_multiple_of(TILE_ROWS), panels);
     let threads = pool::threads();
     let work = m.saturating_mul(panels * PANEL).saturating_mul(k);
     let wanted = if threads == 1 { 1 } else { (threads * 4).min(work / TASK_WORK_MIN) };
@@ -82,26 +85,17 @@ impl<B: Weight> Kernel for Block<'_, B> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let a = self.product.a;
+        let a = self.product.a.rows(self.rows.clone());
         let k = a.shape().1;
-        for start in (0..k).step_by(DEPTH) {
-            let depth = start..k.min(start + DEPTH);
-            if a.col_stride == 1 {
-                // SAFETY: rows and depth are inside the view of A.
-                let origin = unsafe { a.data.as_ptr().add(self.rows.start * a.row_stride + start) };
-                self.depth::<S>(
-                    &depth,
-                    Rows { start: origin, tile: TILE_ROWS * a.row_stride, row: a.row_stride, k: 1 },
-                );
-            } else {
-                let tiles = self.rows.len().div_ceil(TILE_ROWS);
-                with_scratch(tiles * TILE_ROWS * depth.len(), |packed| {
-                    pack_rows(a.rows(self.rows.clone()).columns(depth.clone()), packed);
-                    let tile = TILE_ROWS * depth.len();
-                    self.depth::<S>(&depth, Rows { start: packed.as_ptr(), tile, row: 1, k: TILE_ROWS });
-                });
-            }
+        if a.col_stride == 1 {
+            let (start, row) = (a.data.as_ptr(), a.row_stride);
+            return self.panels::<S>(Rows { start, tile: TILE_ROWS * row, row, k: 1 });
         }
+        let tiles = self.rows.len().div_ceil(TILE_ROWS);
+        with_scratch(tiles * TILE_ROWS * k, |packed| {
+            pack_rows(a, packed);
+            self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
+        });
     }
 }
 
@@ -115,28 +109,30 @@ struct Rows {
 }
 
 impl<B: Weight> Block<'_, B> {
-    /// One block over k: each panel of B against all rows of the task.
+    /// Each block of each panel of B against all rows of the task.
     #[inline(always)]
-    fn depth<S: Simd>(&self, depth: &Range<usize>, a: Rows) {
+    fn panels<S: Simd>(&self, a: Rows) {
         let k = self.product.a.shape().1;
         for panel in self.panels.clone() {
-            let b = self.product.b[(panel * k + depth.start) * PANEL..][..depth.len() * PANEL].as_ptr();
-            for (i, row) in self.rows.clone().step_by(TILE_ROWS).enumerate() {
-                let tile = Tile {
-                    rows: TILE_ROWS.min(self.rows.end - row),
-                    vectors: 0,
-                    k: depth.len(),
-                    // SAFETY: inside the rows of A.
-                    a: unsafe { a.start.add(i * a.tile) },
-                    a_row: a.row,
-                    a_k: a.k,
-                    b,
-                    b_k: PANEL,
-                    c: std::ptr::null_mut(),
-                    c_row: 0,
-                    from_c: self.product.from_c || depth.start > 0,
-                };
-                self.tile::<S>(tile, row, panel);
+            let b = &self.product.b[panel * k * PANEL..][..k * PANEL];
+            for depth in (0..k).step_by(DEPTH) {
+                for (i, row) in self.rows.clone().step_by(TILE_ROWS).enumerate() {
+                    let tile = Tile {
+                        rows: TILE_ROWS.min(self.rows.end - row),
+                        vectors: 0,
+                        k: DEPTH.min(k - depth),
+                        // SAFETY: inside the rows of A.
+                        a: unsafe { a.start.add(i * a.tile + depth * a.k) },
+                        a_row: a.row,
+                        a_k: a.k,
+                        b: b[depth * PANEL..].as_ptr(),
+                        b_k: PANEL,
+                        c: std::ptr::null_mut(),
+                        c_row: 0,
+                        from_c: self.product.from_c || depth > 0,
+                    };
+                    self.tile::<S>(tile, row, panel);
+                }
             }
         }
     }
@@ -173,16 +169,21 @@ impl<B: Weight> Block<'_, B> {
 
 /// Packs rows of A in tiles of six: `[tile][k][6]`. The last tile's missing rows stay as they are: none reads them.
 fn pack_rows(a: MatRef<'_>, packed: &mut [f32]) {
+    /// Columns of A at a time, so that what the tiles share of them stays in the first cache.
+    const COLUMNS: usize = 64;
     let (rows, k) = a.shape();
-    for (tile, out) in packed.chunks_exact_mut(TILE_ROWS * k).enumerate() {
-        let start = tile * TILE_ROWS;
-        let rows = TILE_ROWS.min(rows - start);
-        for (t, out) in out.chunks_exact_mut(TILE_ROWS).enumerate() {
-            let from = &a.data[start * a.row_stride + t * a.col_stride..];
-            if a.row_stride == 1 && rows == TILE_ROWS {
-                out.copy_from_slice(&from[..TILE_ROWS]);
-            } else {
-                (0..rows).for_each(|r| out[r] = from[r * a.row_stride]);
+    for start in (0..k).step_by(COLUMNS) {
+        let columns = start..k.min(start + COLUMNS);
+        for (tile, out) in packed.chunks_exact_mut(TILE_ROWS * k).enumerate() {
+            let first = tile * TILE_ROWS;
+            let rows = TILE_ROWS.min(rows - first);
+            let (out, _) = out[columns.start * TILE_ROWS..columns.end * TILE_ROWS].as_chunks_mut::<TILE_ROWS>();
+            for (t, out) in columns.clone().zip(out) {
+                let from = &a.data[first * a.row_stride + t * a.col_stride..];
+                match from.first_chunk::<TILE_ROWS>() {
+                    Some(six) if a.row_stride == 1 => *out = *six,
+                    _ => (0..rows).for_each(|r| out[r] = from[r * a.row_stride]),
+                }
             }
         }
     }

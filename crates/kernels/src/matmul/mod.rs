@@ -19,8 +19,9 @@ use tile::PANEL;
 
 /// Packed columns times k that one pass over B holds in scratch: 4 MiB.
 const SCRATCH_FLOATS: usize = 1 << 20;
-/// Rows of B that one pass packs at most, so that a pass has at least 256 columns.
-const DEPTH_MAX: usize = 4096;
+/// Rows of B that one pass packs at most: so a task can pack nearly a hundred rows of a transposed A, which reads whole
+/// cache lines, and keep them in the second cache.
+const DEPTH_MAX: usize = 1024;
 
 /// A view of a matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]

@@ -72,9 +72,15 @@ fn pack_panels<T: Copy + Default + Send + Sync>(
 }
 
 fn copy_rows<T: Copy + Default>(source: Source<'_, T>, columns: usize, out: &mut [T]) {
-    for (i, row) in out.chunks_exact_mut(PANEL).enumerate() {
-        row[..columns].copy_from_slice(&source.data[i * source.row_stride..][..columns]);
-        row[columns..].fill(T::default());
+    for (i, row) in out.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+        let from = &source.data[i * source.row_stride..];
+        match from.first_chunk::<PANEL>() {
+            Some(whole) if columns == PANEL => *row = *whole,
+            _ => {
+                row[..columns].copy_from_slice(&from[..columns]);
+                row[columns..].fill(T::default());
+            }
+        }
     }
 }
 

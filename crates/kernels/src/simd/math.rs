@@ -21,7 +21,7 @@ pub(crate) trait Math: Simd {
         p = p.fma(r, Self::splat(8.333_452e-3));
         p = p.fma(r, Self::splat(4.166_579_6e-2));
         p = p.fma(r, Self::splat(1.666_666_5e-1));
-        p = p.fma(r, Self::splat(5.000_000_1e-1));
+        p = p.fma(r, Self::splat(0.5));
         p = p.fma(r * r, r) + Self::splat(1.0);
         // In two steps, since 2^128 and 2^-150 have no exponent bits of their own.
         let half = (n * Self::splat(0.5)).round();
@@ -45,7 +45,7 @@ pub(crate) trait Math: Simd {
         p = p.fma(s, Self::splat(-2.101_024e-6));
         p = p.fma(s, Self::splat(-5.692_506_5e-5));
         p = p.fma(s, Self::splat(-7.349_906_3e-4));
-        p = p.fma(s, Self::splat(-2.954_599_8e-3));
+        p = p.fma(s, Self::splat(-2.954_6e-3));
         p = p.fma(s, Self::splat(-1.609_603_3e-2));
         let mut q = Self::splat(-1.456_607_2e-5);
         q = q.fma(s, Self::splat(-2.133_740_6e-4));

@@ -55,6 +55,8 @@ pub(crate) trait Simd:
     /// # Safety
     /// `count` floats at `to` must be writable.
     unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// Fetches a line of memory into the cache, or does nothing where it cannot be read.
+    fn prefetch(from: *const f32);
     /// `self * factor + addend`, rounded once.
     fn fma(self, factor: Self, addend: Self) -> Self;
     /// `self < other ? self : other`, hence `other` where either is NaN.

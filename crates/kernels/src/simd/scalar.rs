@@ -81,6 +81,8 @@ impl Simd for Scalar {
         }
     }
     #[inline(always)]
+    fn prefetch(_: *const f32) {}
+    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
     }

@@ -96,6 +96,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
     }
     #[inline(always)]
+    fn prefetch(from: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
@@ -204,6 +208,10 @@ impl Simd for Avx2 {
     unsafe fn store_first(self, to: *mut f32, count: usize) {
         let lanes = self.to_array();
         unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count) }
+    }
+    #[inline(always)]
+    fn prefetch(from: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
     #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
