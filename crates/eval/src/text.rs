@@ -48,10 +48,8 @@ impl Text {
             return Err(Error::Setting { name: "data", found: format!("{size} bytes long"), expected });
         }
         let bytes = fs::read(path).map_err(fail)?;
-        let text = String::from_utf8(bytes).map_err(|error| Error::NotUtf8 {
-            path: path.to_owned(),
-            offset: error.utf8_error().valid_up_to(),
-        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| Error::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })?;
         Ok(Self::File { path: path.to_owned(), text })
     }
 

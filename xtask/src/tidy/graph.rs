@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("luban-model", &["luban-base", "luban-kernels", "luban-tensor", "luban-artifact"]),
     ("luban-data", &["luban-base", "luban-text", "luban-artifact"]),
     ("luban-engine", &["luban-base", "luban-kernels", "luban-artifact", "luban-model", "luban-text"]),
-    ("luban-eval", &["luban-base", "luban-artifact", "luban-data", "luban-engine", "luban-text"]),
+    ("luban-eval", &["luban-base", "luban-artifact", "luban-data", "luban-engine", "luban-model", "luban-text"]),
     (
         "luban-train",
         &[

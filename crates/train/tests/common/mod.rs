@@ -1,0 +1,168 @@
+//! A small corpus, a tokenizer for it, and runs on them.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind};
+use luban_base::cancel::Cancel;
+use luban_base::clock::SystemClock;
+use luban_base::progress::{Event, Observer, Silent};
+use luban_base::random::Stream;
+use luban_text::{Tokenizer, TrainOptions};
+use luban_train::{Context, Outcome, PretrainOptions, Result, pretrain};
+
+/// What tests train with.
+pub struct Fixture {
+    pub dir: PathBuf,
+    pub keys: Keys,
+    pub corpus: Artifact,
+    pub tokenizer: Artifact,
+}
+
+const WORDS: [&str; 16] = [
+    "let", "mut", "value", "index", "count", "return", "match", "self", "push", "width", "rows", "if", "else", "for",
+    "in", "item",
+];
+
+/// Lines of words that follow one another by habit, so that there is something to learn.
+fn document(number: u64) -> String {
+    let draws = Stream::new(11, &[number]);
+    let mut text = format!("fn work_{number}(rows: usize) -> usize {{\n");
+    let mut word = number as usize % WORDS.len();
+    for line in 0..20 {
+        text.push_str("    ");
+        for place in 0..6 {
+            word = match draws.uniform_at(8 * line + place) < 0.8 {
+                true => (word * 5 + 3) % WORDS.len(),
+                false => draws.below_at(1000 + 8 * line + place, 16) as usize,
+            };
+            text.push_str(WORDS[word]);
+            text.push(' ');
+        }
+        text.push_str(";\n");
+    }
+    text + "}\n"
+}
+
+impl Fixture {
+    /// Makes everything anew in an empty folder.
+    pub fn create(dir: &Path) -> Self {
+        let keys = Keys::load_or_create(&dir.join("home")).unwrap();
+        let texts: Vec<String> = (0..60).map(document).collect();
+        write_corpus(&dir.join("corpus"), &texts, &keys);
+        let options = TrainOptions { vocab_size: 320, ..TrainOptions::default() };
+        let tokenizer = Tokenizer::train(texts.iter().cloned(), &options, &Silent).unwrap();
+        let writer = ArtifactWriter::create(&dir.join("tokenizer"), Kind::Tokenizer).unwrap();
+        for (name, bytes) in tokenizer.hub_files(None) {
+            writer.write(name, &bytes).unwrap();
+        }
+        writer.commit(&keys).unwrap();
+        Self::open(dir)
+    }
+
+    /// Opens what [`Fixture::create`] left.
+    pub fn open(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            keys: Keys::load_or_create(&dir.join("home")).unwrap(),
+            corpus: Artifact::open(&dir.join("corpus")).unwrap(),
+            tokenizer: Artifact::open(&dir.join("tokenizer")).unwrap(),
+        }
+    }
+
+    /// Runs to the end, or until the observer's cancellation.
+    pub fn run(&self, options: &PretrainOptions, name: &str, observer: &Watcher) -> Result<Outcome> {
+        let context = Context { keys: &self.keys, observer, cancel: &observer.cancel, clock: &SystemClock::default() };
+        pretrain(options, &self.corpus, &self.tokenizer, &self.dir.join(name), context)
+    }
+
+    /// Runs to the end.
+    pub fn finish(&self, options: &PretrainOptions, name: &str) -> Artifact {
+        match self.run(options, name, &Watcher::default()) {
+            Ok(Outcome::Finished(artifact)) => *artifact,
+            other => panic!("the run did not end: {other:?}"),
+        }
+    }
+
+    /// The weights that a finished run left.
+    pub fn weights(&self, name: &str) -> Vec<u8> {
+        Artifact::open(&self.dir.join(name)).unwrap().read("model.safetensors").unwrap()
+    }
+}
+
+fn write_corpus(target: &Path, texts: &[String], keys: &Keys) {
+    let lines = |texts: &[String]| {
+        let line = |(number, text): (usize, &String)| {
+            let group = format!("group-{number}");
+            serde_json::json!({ "text": text, "source": format!("{group}/lib.rs"), "group": group, "license": "MIT" })
+        };
+        texts.iter().enumerate().map(|text| format!("{}\n", line(text))).collect::<String>()
+    };
+    let (valid, train) = texts.split_at(5);
+    let writer = ArtifactWriter::create(target, Kind::Corpus).unwrap();
+    writer.write("train.jsonl", lines(train).as_bytes()).unwrap();
+    writer.write("valid.jsonl", lines(valid).as_bytes()).unwrap();
+    writer.write("sources.jsonl", b"").unwrap();
+    writer.write("report.json", b"{}").unwrap();
+    writer.commit(keys).unwrap();
+}
+
+/// A run of a few seconds.
+pub fn tiny(steps: u64) -> PretrainOptions {
+    PretrainOptions {
+        steps: Some(steps),
+        width: Some(32),
+        layers: Some(1),
+        heads: Some(2),
+        context: Some(32),
+        batch: Some(128),
+        learning_rate: Some(1e-2),
+        checkpoint_every: Some(5),
+        ..PretrainOptions::default()
+    }
+}
+
+/// Remembers what happened, and cancels after a given step.
+#[derive(Default)]
+pub struct Watcher {
+    pub cancel: Cancel,
+    pub cancel_after: Option<u64>,
+    pub seen: Arc<Mutex<Seen>>,
+}
+
+/// What a run reported.
+#[derive(Default)]
+pub struct Seen {
+    pub losses: Vec<(u64, f64)>,
+    pub validations: Vec<(u64, f64, f64)>,
+    pub samples: Vec<String>,
+    pub notes: Vec<String>,
+    pub checkpoints: Vec<u64>,
+}
+
+impl Watcher {
+    /// One that cancels after a step.
+    pub fn cancelling(step: u64) -> Self {
+        Self { cancel_after: Some(step), ..Self::default() }
+    }
+}
+
+impl Observer for Watcher {
+    fn event(&self, event: &Event<'_>) {
+        let mut seen = self.seen.lock().unwrap();
+        match event {
+            Event::Step(step) => {
+                seen.losses.push((step.step, step.loss));
+                if self.cancel_after == Some(step.step) {
+                    self.cancel.raise();
+                }
+            }
+            Event::Validation { step, loss, bits_per_byte } => seen.validations.push((*step, *loss, *bits_per_byte)),
+            Event::Sample { text, .. } => seen.samples.push((*text).to_owned()),
+            Event::Note(text) | Event::Warning(text) => seen.notes.push((*text).to_owned()),
+            Event::Checkpoint { step } => seen.checkpoints.push(*step),
+            _ => {}
+        }
+    }
+}

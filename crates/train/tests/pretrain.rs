@@ -1,0 +1,215 @@
+//! Whole runs on a tiny model: what they leave, and that no interruption changes a bit of it.
+
+mod common;
+
+use std::fs;
+
+use common::{Fixture, Watcher, tiny};
+use luban_artifact::safetensors::Weights;
+use luban_artifact::{Artifact, ModelFiles};
+use luban_base::progress::Silent;
+use luban_base::random::Stream;
+use luban_eval::{PerplexityOptions, Text, perplexity};
+use luban_kernels::pool::Pool;
+use luban_train::pretrain::checkpoints_dir;
+use luban_train::{Outcome, PretrainOptions};
+
+#[test]
+fn a_run_learns_and_leaves_a_model_that_can_be_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let watcher = Watcher::default();
+    let options = PretrainOptions { checkpoint_every: Some(50), ..tiny(200) };
+    let Outcome::Finished(model) = fixture.run(&options, "model", &watcher).unwrap() else { panic!("interrupted") };
+
+    let seen = watcher.seen.lock().unwrap();
+    assert_eq!(seen.losses.len(), 200);
+    assert!(seen.losses[0].1 > 5.0 && seen.losses[199].1 < 2.5, "{:?} {:?}", seen.losses[0], seen.losses[199]);
+    assert_eq!(seen.checkpoints, [0, 50, 100, 150, 200]);
+    assert_eq!(
+        seen.validations.iter().map(|validation| validation.0).collect::<Vec<_>>(),
+        [20, 40, 60, 80, 100, 120, 140, 160, 180, 200]
+    );
+    assert!(seen.samples.len() >= 5 && seen.samples.iter().all(|sample| !sample.is_empty()), "{:?}", seen.samples);
+    assert!(seen.notes.iter().any(|note| note.contains("200 steps (as asked) of 128 tokens")), "{:?}", seen.notes);
+    assert!(!checkpoints_dir(model.dir()).exists(), "checkpoints go when the model is there");
+
+    let manifest = model.manifest();
+    let metric = |name: &str| manifest.metrics[name].as_f64().unwrap();
+    assert_eq!(manifest.stage.as_deref(), Some("pretrain"));
+    assert_eq!(manifest.inputs.iter().map(|input| input.role.as_str()).collect::<Vec<_>>(), ["corpus", "tokenizer"]);
+    assert_eq!(manifest.settings, serde_json::to_value(&options).unwrap());
+    assert_eq!((metric("steps"), metric("tokens")), (200.0, 200.0 * 128.0));
+    assert_eq!(manifest.metrics["plan"]["schedule"]["steps"], 200);
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+        assert!(model.exists(name), "{name}");
+    }
+
+    // What training says of the model is what the model, as it is served, says of itself.
+    let text = Text::of_corpus(&fixture.corpus).unwrap();
+    let files = ModelFiles::open(model.dir()).unwrap();
+    let served = perplexity::evaluate(&files, &text, &PerplexityOptions::default(), &Silent).unwrap();
+    assert_eq!((served.tokens as f64, served.bytes as f64), (metric("validation_tokens"), metric("validation_bytes")));
+    assert!((served.bits_per_byte / metric("bits_per_byte") - 1.0).abs() < 1e-5, "{served:?}");
+    assert!((served.perplexity.ln() - metric("validation_loss")).abs() < 1e-4);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let options = tiny(12);
+    fixture.finish(&options, "first");
+    fixture.finish(&options, "second");
+    Pool::new(1).install(|| fixture.finish(&options, "one-thread"));
+    Pool::new(3).install(|| fixture.finish(&options, "three-threads"));
+    fixture.finish(&PretrainOptions { seed: 1, ..options }, "other-seed");
+    let first = fixture.weights("first");
+    for same in ["second", "one-thread", "three-threads"] {
+        assert!(fixture.weights(same) == first, "{same}");
+    }
+    assert!(fixture.weights("other-seed") != first);
+}
+
+#[test]
+fn a_run_that_is_cancelled_at_any_step_ends_with_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let steps = 40;
+    let options = tiny(steps);
+    let watcher = Watcher::default();
+    fixture.run(&options, "unbroken", &watcher).unwrap();
+    let whole = watcher.seen.lock().unwrap().losses.clone();
+    let unbroken = fixture.weights("unbroken");
+    for point in 0..20 {
+        let mut losses = Vec::new();
+        let draws = Stream::new(5, &[point]);
+        // Up to three interruptions of one run, some of them right before a checkpoint or right after one.
+        let mut stops: Vec<u64> = (0..1 + point % 3).map(|stop| 1 + draws.below_at(stop, steps - 1)).collect();
+        stops.sort_unstable();
+        stops.dedup();
+        let name = format!("stopped-{point}");
+        for &stop in &stops {
+            let watcher = Watcher::cancelling(stop);
+            match fixture.run(&options, &name, &watcher).unwrap() {
+                Outcome::Interrupted { step } => assert_eq!(step, stop),
+                Outcome::Finished(_) => panic!("the run ended before step {stop}"),
+            }
+            losses.append(&mut watcher.seen.lock().unwrap().losses);
+        }
+        let watcher = Watcher::default();
+        fixture.run(&options, &name, &watcher).unwrap();
+        losses.append(&mut watcher.seen.lock().unwrap().losses);
+        assert!(losses == whole, "seed 5, stops {stops:?}: other losses");
+        assert!(fixture.weights(&name) == unbroken, "seed 5, stops {stops:?}: other weights");
+    }
+}
+
+#[test]
+fn what_was_done_after_the_last_checkpoint_is_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let options = PretrainOptions { checkpoint_every: Some(4), ..tiny(16) };
+    fixture.finish(&options, "unbroken");
+    fixture.run(&options, "model", &Watcher::cancelling(10)).unwrap();
+    // The newest checkpoint is damaged, as by a disk: the one before it serves, and the damage is told.
+    let checkpoints = checkpoints_dir(&fixture.dir.join("model"));
+    let newest = checkpoints.join("step-00000010/state.safetensors");
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let watcher = Watcher::default();
+    fixture.run(&options, "model", &watcher).unwrap();
+    let seen = watcher.seen.lock().unwrap();
+    assert_eq!(seen.losses[0].0, 9);
+    assert!(seen.notes.iter().any(|note| note.contains("step-00000010")), "{:?}", seen.notes);
+    assert!(fixture.weights("model") == fixture.weights("unbroken"));
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let options = tiny(30);
+    fixture.run(&options, "model", &Watcher::cancelling(7)).unwrap();
+    let refused = |options: &PretrainOptions, fixture: &Fixture| {
+        let error = fixture.run(options, "model", &Watcher::default()).unwrap_err().to_string();
+        assert!(error.contains("--fresh"), "{error}");
+        error
+    };
+    let error = refused(&PretrainOptions { width: Some(64), ..options.clone() }, &fixture);
+    assert!(error.contains("its width is 32, here it is 64"), "{error}");
+    let error = refused(&PretrainOptions { steps: None, minutes: 1.0, ..options.clone() }, &fixture);
+    assert!(error.contains("its minutes is 3.0, here it is 1.0"), "{error}");
+
+    // Another corpus: the same texts, built again, are another artifact only if a byte differs.
+    let other = tempfile::tempdir().unwrap();
+    let mut elsewhere = Fixture::create(other.path());
+    elsewhere.dir = fixture.dir.clone();
+    elsewhere.corpus = fixture.tokenizer.clone();
+    assert!(elsewhere.run(&options, "model", &Watcher::default()).is_err());
+
+    // What decides nothing may change.
+    let more_often = PretrainOptions { checkpoint_every: Some(1), ..options.clone() };
+    fixture.run(&more_often, "model", &Watcher::cancelling(9)).unwrap();
+
+    let watcher = Watcher::cancelling(2);
+    let fresh = PretrainOptions { width: Some(64), fresh: true, ..options };
+    fixture.run(&fresh, "model", &watcher).unwrap();
+    assert_eq!(watcher.seen.lock().unwrap().losses[0].0, 1);
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    // A learning rate that throws the weights out of range of f32 within a few steps.
+    let options = PretrainOptions { learning_rate: Some(10.0), weight_decay: Some(10.0), warmup: Some(0), ..tiny(400) };
+    let error = fixture.run(&options, "model", &Watcher::default()).unwrap_err().to_string();
+    assert!(error.contains("--learning-rate below 1.00e1") && error.contains("model.checkpoints"), "{error}");
+    assert!(!fixture.dir.join("model").exists());
+    let error = fixture.run(&PretrainOptions { learning_rate: Some(1e-3), ..options }, "model", &Watcher::default());
+    assert!(error.unwrap_err().to_string().contains("--fresh"));
+}
+
+#[test]
+fn a_finished_run_whose_checkpoints_were_left_behind_does_not_block_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let options = tiny(6);
+    // As a kill between writing the model and removing the checkpoints leaves it.
+    fixture.run(&options, "model", &Watcher::cancelling(6)).unwrap();
+    let (checkpoints, kept) = (checkpoints_dir(&fixture.dir.join("model")), fixture.dir.join("kept"));
+    copy_tree(&checkpoints, &kept);
+    fixture.finish(&options, "model");
+    fs::rename(&kept, &checkpoints).unwrap();
+    let again = PretrainOptions { seed: 3, ..options };
+    fixture.finish(&again, "model");
+    assert!(!checkpoints.exists());
+    assert_eq!(Artifact::open(&fixture.dir.join("model")).unwrap().manifest().settings["seed"], 3);
+}
+
+#[test]
+fn a_checkpoint_holds_weights_and_both_moments() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    fixture.run(&tiny(9), "model", &Watcher::cancelling(3)).unwrap();
+    let checkpoint = checkpoints_dir(&fixture.dir.join("model")).join("step-00000003");
+    let weights = Weights::open(Artifact::open(&checkpoint).unwrap().map("state.safetensors").unwrap()).unwrap();
+    let kinds = ["weight", "first", "second"].map(|kind| weights.names().filter(|name| name.starts_with(kind)).count());
+    // Embedding, nine of the one layer (norms, q k v out, gate up down), the final norm.
+    assert_eq!(kinds, [11, 11, 11]);
+}
+
+fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_tree(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
