@@ -18,7 +18,9 @@ pub const MANIFEST: &str = "luban.json";
 /// The manifest format that this version writes and reads.
 pub const FORMAT: u32 = 1;
 /// The longest manifest that is read.
-pub const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// The most JSON values in a manifest; each takes far more memory than text. Room for 25,000 files.
+pub const MANIFEST_VALUES_MAX: usize = 100_000;
 
 /// What an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,6 +100,7 @@ impl Manifest {
     /// # Errors
     /// If it is damaged or changed, or of a format that this version does not know.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
+        check_amount(bytes, path)?;
         check_format(bytes, path)?;
         let manifest: Self =
             serde_json::from_slice(bytes).map_err(|error| Error::corrupt(path, "the manifest", "a manifest", error))?;
@@ -148,6 +151,17 @@ impl Manifest {
         self.signer = keys.public();
         self.signature = keys.sign(&self.signed_bytes());
     }
+}
+
+/// Bounds the memory that reading takes: every value but the first has a comma or a bracket before it.
+fn check_amount(bytes: &[u8], path: &Path) -> Result<()> {
+    let values = bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    if bytes.len() as u64 > MANIFEST_BYTES_MAX || values > MANIFEST_VALUES_MAX {
+        let expected = format!("at most {MANIFEST_BYTES_MAX} bytes and {MANIFEST_VALUES_MAX} values");
+        let found = format!("{} bytes and {values} values", bytes.len());
+        return Err(Error::corrupt(path, "the manifest", expected, found));
+    }
+    Ok(())
 }
 
 /// Looks at the format number alone, so that a newer manifest is called newer and not corrupt: if its signature

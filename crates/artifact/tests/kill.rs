@@ -63,7 +63,7 @@ fn a_killed_save_leaves_the_last_artifact_whole() {
 
 /// Starts the child and kills it some time after it has saved for the first time.
 fn save_and_kill(place: &Path, kill: u64, after: Duration) {
-    let before = modified(place);
+    let before = newest(place);
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_saves_until_it_is_killed"])
         .env(CHILD, place)
@@ -71,7 +71,7 @@ fn save_and_kill(place: &Path, kill: u64, after: Duration) {
         .spawn()
         .unwrap();
     let start = Instant::now();
-    while modified(place) == before || modified(place).is_none() {
+    while newest(place) == before {
         assert!(child.try_wait().unwrap().is_none() && start.elapsed().as_secs() < 60, "kill {kill}: nothing saved");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -80,8 +80,11 @@ fn save_and_kill(place: &Path, kill: u64, after: Duration) {
     child.wait().unwrap();
 }
 
-fn modified(place: &Path) -> Option<std::time::SystemTime> {
-    std::fs::metadata(place.join("checkpoints")).and_then(|found| found.modified()).ok()
+/// The newest checkpoint's folder, whole or not.
+fn newest(place: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(place.join("checkpoints")).ok()?;
+    let steps = entries.map(|entry| entry.unwrap().path()).filter(|path| !common::is_leaving(path));
+    steps.max()
 }
 
 /// No checkpoint is ever half there, and the newest only goes forward.

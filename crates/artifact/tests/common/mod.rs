@@ -88,7 +88,11 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// Names in a folder that are temporary.
 pub fn leavings(folder: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.file_name().unwrap().to_string_lossy().contains(".luban-")).collect()
+    paths.filter(|path| is_leaving(path)).collect()
+}
+
+pub fn is_leaving(path: &Path) -> bool {
+    path.file_name().unwrap().to_string_lossy().contains(".luban-")
 }
 
 /// Remembers the notes and warnings that it hears.
