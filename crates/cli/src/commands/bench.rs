@@ -1,0 +1,119 @@
+//! `luban bench`: what this machine can do, and what training makes of it.
+
+use clap::{Args, Subcommand, ValueEnum};
+use luban_base::clock::SystemClock;
+use luban_kernels::limits;
+use luban_kernels::pool;
+use luban_train::bench::{Measured, Rounds, measure, shape};
+use serde_json::json;
+
+use crate::args::Global;
+use crate::format::{grouped, table};
+use crate::output::{self, Outcome};
+
+/// Measurements of this machine.
+#[derive(Subcommand)]
+pub enum Bench {
+    Train(Train),
+    Limits(Limits),
+}
+
+/// Speed of training on known shapes
+///
+/// Measures a training step (forward, backward, AdamW) on random tokens. The shapes and the count of operations are
+/// those of the PyTorch script in `bench/`, so that the figures compare.
+#[derive(Args, Debug)]
+pub struct Train {
+    /// tiny, small, gpt2_b4, bert or llama
+    #[arg(long, value_name = "NAME", default_value = "small")]
+    pub config: String,
+    /// Precision of weights and activations
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+    /// Least number of timed steps
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub steps: usize,
+}
+
+/// Precisions that training has.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Precision {
+    /// 32-bit floating point
+    F32,
+}
+
+/// Memory bandwidth and arithmetic peak of this machine
+///
+/// Measures what bounds every program here: streaming reads, and independent chains of products in registers.
+#[derive(Args, Debug)]
+pub struct Limits {}
+
+/// Measures training.
+pub fn train(options: &Train, global: &Global) -> Outcome {
+    let shape = shape(&options.config)?;
+    let Precision::F32 = options.precision;
+    let rounds = Rounds { steps_min: options.steps.max(1), ..Rounds::default() };
+    let measured = measure(&shape, rounds, &SystemClock::default())?;
+    let rss = peak_rss_mb();
+    if global.json {
+        let mut line = json!(measured);
+        line["bench"] = json!("train");
+        line["precision"] = json!("f32");
+        line["threads"] = json!(pool::threads());
+        line["peak_rss_mb"] = json!(rss);
+        return output::json(&line);
+    }
+    output::text(&describe(&measured, rss))
+}
+
+fn describe(measured: &Measured, rss: Option<u64>) -> String {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let mut rows = vec![
+        row("config", measured.config.to_owned()),
+        row("threads", pool::threads().to_string()),
+        row("parameters", grouped(measured.parameters as u64)),
+        row("tokens a second", format!("{:.0}", measured.tok_s)),
+        row("ms a step", format!("{:.1}", measured.step_ms)),
+        row("GFLOP/s", format!("{:.1}", measured.gflops)),
+    ];
+    if let Some(rss) = rss {
+        rows.push(row("peak memory, MB", grouped(rss)));
+    }
+    table("lr", &rows)
+}
+
+/// Measures limits with one thread, then with all.
+pub fn limits(_: &Limits, global: &Global) -> Outcome {
+    let all = pool::threads();
+    let counts = if all > 1 { vec![1, all] } else { vec![1] };
+    let mut rows =
+        vec![["threads", "read GB/s", "f32 GFLOP/s", "bf16 GFLOP/s", "int8 GOP/s"].map(str::to_owned).to_vec()];
+    for threads in counts {
+        let read = limits::read_bandwidth_gb_s(threads);
+        let f32 = limits::peak_f32_gflops(threads);
+        let bf16 = limits::peak_bf16_gflops(threads);
+        let int8 = limits::peak_int8_gops(threads);
+        if global.json {
+            output::json(&json!({
+                "bench": "limits",
+                "threads": threads,
+                "read_gb_s": read,
+                "f32_gflops": f32,
+                "bf16_gflops": bf16,
+                "int8_gops": int8,
+            }))?;
+            continue;
+        }
+        let show = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:.0}"));
+        rows.push(vec![threads.to_string(), format!("{read:.1}"), show(Some(f32)), show(bf16), show(int8)]);
+    }
+    if global.json { Ok(()) } else { output::text(&table("lr", &rows)) }
+}
+
+/// The most memory that this process ever had resident, in MiB, where the system tells.
+fn peak_rss_mb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?;
+    Some(kib / 1024)
+}

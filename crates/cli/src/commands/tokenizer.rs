@@ -1,0 +1,30 @@
+//! `luban tokenizer train`.
+
+use clap::{Args, Subcommand};
+use luban_flow::stages::TokenizerTrain;
+
+use super::stage::{self, Target};
+use crate::args::Global;
+use crate::output::Outcome;
+
+/// Commands on tokenizers.
+#[derive(Subcommand)]
+pub enum Tokenizer {
+    Train(Train),
+}
+
+/// Train a byte-level BPE tokenizer on a corpus
+///
+/// A corpus becomes a tokenizer artifact that Hugging Face's AutoTokenizer loads too.
+#[derive(Args)]
+pub struct Train {
+    #[command(flatten)]
+    stage: TokenizerTrain,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Trains a tokenizer.
+pub fn train(options: Train, global: &Global) -> Outcome {
+    stage::run(options.stage, &options.target, global)
+}

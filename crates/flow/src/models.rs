@@ -1,0 +1,46 @@
+//! Finds what a person means by MODEL, and fetches models.
+
+use std::path::{Path, PathBuf};
+
+use luban_artifact::Artifact;
+use luban_artifact::pull::{self, CATALOGUE, PullOptions, Source};
+
+use crate::nearest::hint;
+use crate::{Context, Error, Result};
+
+/// The folder of a model that is given as a folder, a name of the catalogue, or a source such as `hf:ORG/NAME`.
+///
+/// What was never pulled is pulled now, into the home folder: whoever names it wants it.
+///
+/// # Errors
+/// If there is neither such a folder nor such a name, or it cannot be fetched.
+pub fn locate(model: &str, context: &Context<'_>) -> Result<PathBuf> {
+    let path = Path::new(model);
+    if path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    if path.is_file() {
+        let what = format!("{model} is a file; this version reads folders with config.json and model.safetensors");
+        return Err(Error::Input { role: "model", what });
+    }
+    let named = pull::entry(model).is_some();
+    if !named && !(model.contains(':') && Source::parse(model).is_ok()) {
+        let hint = hint(model, CATALOGUE.iter().map(|entry| entry.name));
+        let what = format!("there is no folder {model}, and no model of that name in the catalogue{hint}");
+        return Err(Error::Input { role: "model", what });
+    }
+    let pulled = pull::place(context.home, model);
+    match Artifact::open(&pulled) {
+        Ok(_) => Ok(pulled),
+        Err(_) => fetch(model, Some(&pulled), context),
+    }
+}
+
+/// Fetches a model to `target`, or to its place in the home folder; gives the folder.
+///
+/// # Errors
+/// If the source is not understood, cannot be reached, or gives something else than it should.
+pub fn fetch(source: &str, target: Option<&Path>, context: &Context<'_>) -> Result<PathBuf> {
+    let target = target.map_or_else(|| pull::place(context.home, source), Path::to_path_buf);
+    Ok(pull::pull_with(source, &target, &PullOptions::new(context.home), context.observer)?)
+}

@@ -1,0 +1,24 @@
+//! The stages: one file each. Each opens its inputs, calls one function of the crate that does the work, and answers
+//! with the artifact.
+
+mod data_build;
+mod eval_perplexity;
+mod pretrain;
+mod quantize;
+mod serve;
+mod tokenizer_train;
+
+pub use data_build::DataBuild;
+pub use eval_perplexity::EvalPerplexity;
+pub use pretrain::Pretrain;
+pub use quantize::Quantize;
+pub use serve::Serve;
+pub use tokenizer_train::TokenizerTrain;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Reads a word of the command line as the recipe would read it.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
+}

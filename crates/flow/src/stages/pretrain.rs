@@ -1,0 +1,153 @@
+//! A corpus and a tokenizer become a model.
+
+use std::path::Path;
+
+use clap::Args;
+use luban_artifact::{Artifact, Kind};
+use luban_train::schedule::Decay;
+use luban_train::{Outcome, PretrainOptions};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::stage::{Input, Place, Stage};
+use crate::{Context, Error, Result};
+
+/// Options of pre-training. What is not given follows from the minutes and this machine's measured speed.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Pretrain {
+    /// The corpus to learn from
+    #[arg(long, value_name = "DIR")]
+    pub corpus: Place,
+    /// Its tokenizer
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Place,
+    /// How long the run should take on this machine
+    #[arg(long, value_name = "N", default_value_t = Self::default().minutes)]
+    pub minutes: f64,
+    /// Optimizer steps; overrules --minutes
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// What training minimises: causal or masked
+    #[arg(long, value_name = "NAME", default_value_t = Self::default().objective)]
+    pub objective: String,
+    /// Width of the model
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+    /// Layers of the model
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+    /// Attention heads
+    #[arg(long, value_name = "N")]
+    pub heads: Option<usize>,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Tokens of a step
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Highest learning rate
+    #[arg(long, value_name = "X")]
+    pub learning_rate: Option<f64>,
+    /// Steps over which the learning rate rises
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u64>,
+    /// How the learning rate falls: cosine or linear
+    #[arg(long, value_name = "NAME", default_value = "cosine", value_parser = super::word::<Decay>)]
+    pub decay: Decay,
+    /// Weight decay of AdamW
+    #[arg(long, value_name = "X")]
+    pub weight_decay: Option<f64>,
+    /// Decides the first weights and the order of the data
+    #[arg(long, value_name = "N", default_value_t = Self::default().seed)]
+    pub seed: u64,
+    /// Steps between checkpoints; about a minute's worth when not given
+    #[arg(long, value_name = "N")]
+    pub checkpoint_every: Option<u64>,
+    /// Remove the checkpoints of an earlier run and start anew
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+impl Default for Pretrain {
+    fn default() -> Self {
+        let options = PretrainOptions::default();
+        Self {
+            corpus: Place::default(),
+            tokenizer: Place::default(),
+            minutes: options.minutes,
+            steps: options.steps,
+            objective: options.objective,
+            width: options.width,
+            layers: options.layers,
+            heads: options.heads,
+            context: options.context,
+            batch: options.batch,
+            learning_rate: options.learning_rate,
+            warmup: options.warmup,
+            decay: options.decay,
+            weight_decay: options.weight_decay,
+            seed: options.seed,
+            checkpoint_every: options.checkpoint_every,
+            fresh: options.fresh,
+        }
+    }
+}
+
+impl Pretrain {
+    fn options(&self) -> PretrainOptions {
+        PretrainOptions {
+            minutes: self.minutes,
+            steps: self.steps,
+            objective: self.objective.clone(),
+            width: self.width,
+            layers: self.layers,
+            heads: self.heads,
+            context: self.context,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            warmup: self.warmup,
+            decay: self.decay,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
+            checkpoint_every: self.checkpoint_every,
+            fresh: self.fresh,
+        }
+    }
+}
+
+impl Stage for Pretrain {
+    const NAME: &'static str = "pretrain";
+    const ABOUT: &'static str = "train a model from scratch";
+    const MAKES: Option<Kind> = Some(Kind::Model);
+
+    fn inputs(&mut self) -> Vec<Input<'_>> {
+        vec![
+            Input::required("corpus", &[Kind::Corpus], &mut self.corpus),
+            Input::required("tokenizer", &[Kind::Tokenizer], &mut self.tokenizer),
+        ]
+    }
+
+    fn settings(&self) -> Result<Value> {
+        serde_json::to_value(self.options()).map_err(|source| Error::Settings { stage: Self::NAME, source })
+    }
+
+    fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
+        let corpus = Artifact::open(self.corpus.path())?.expect_kind(Kind::Corpus)?;
+        let tokenizer = Artifact::open(self.tokenizer.path())?.expect_kind(Kind::Tokenizer)?;
+        let surroundings = luban_train::Context {
+            keys: context.keys,
+            observer: context.observer,
+            cancel: context.cancel,
+            clock: context.clock,
+        };
+        match luban_train::pretrain(&self.options(), &corpus, &tokenizer, target, surroundings)? {
+            Outcome::Finished(artifact) => Ok(Some(*artifact)),
+            Outcome::Interrupted { step: 0 } => Err(Error::Interrupted { kept: None }),
+            Outcome::Interrupted { step } => {
+                let dir = luban_train::pretrain::checkpoints_dir(target);
+                Err(Error::Interrupted { kept: Some(format!("step {step} is saved in {}", dir.display())) })
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A model answers over HTTP. Makes no artifact; ends when the process is asked to stop.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use luban_artifact::{Artifact, Kind};
+use luban_engine::{Engine, EngineOptions};
+use luban_serve::{ApiKeys, ServeOptions};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::stage::{Input, Place, Stage};
+use crate::{Context, Error, Result};
+
+/// Longest file of keys.
+const KEYS_BYTES_MAX: u64 = 4 << 20;
+
+/// Options of serving.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Serve {
+    /// The model: a folder, or a name of the catalogue
+    #[arg(value_name = "MODEL")]
+    pub model: Place,
+    /// Address to listen on; others than the loopback need keys
+    #[arg(long, value_name = "ADDRESS", default_value_t = Self::default().host)]
+    pub host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = Self::default().port)]
+    pub port: u16,
+    /// A key that clients must send; may be given several times, but a file is not seen by other users
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Vec<String>,
+    /// A file with keys that clients must send, one a line
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// The model's name in the API; its folder's name when not given
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Longest sequence, prompt and answer together; the model's own when not given
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Most sequences that are worked on at a time
+    #[arg(long, value_name = "N", default_value_t = Self::default().sequences_max)]
+    pub sequences_max: usize,
+    /// Most requests that wait
+    #[arg(long, value_name = "N", default_value_t = Self::default().queue_max)]
+    pub queue_max: usize,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        let engine = EngineOptions::default();
+        Self {
+            model: Place::default(),
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            port: 8080,
+            api_key: Vec::new(),
+            keys: None,
+            name: None,
+            context: None,
+            sequences_max: engine.sequences_max,
+            queue_max: engine.queue_max,
+        }
+    }
+}
+
+impl Stage for Serve {
+    const NAME: &'static str = "serve";
+    const ABOUT: &'static str = "serve a model over HTTP";
+    const MAKES: Option<Kind> = None;
+
+    fn inputs(&mut self) -> Vec<Input<'_>> {
+        vec![Input::required("model", &[Kind::Model], &mut self.model)]
+    }
+
+    fn settings(&self) -> Result<Value> {
+        Ok(Value::Null)
+    }
+
+    fn run(&self, _: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
+        let options = ServeOptions {
+            address: self.address()?,
+            model: self.name.clone().unwrap_or_default(),
+            keys: self.keys()?,
+            ..ServeOptions::default()
+        };
+        check(&options)?;
+        let limits = EngineOptions {
+            context: self.context,
+            sequences_max: self.sequences_max,
+            queue_max: self.queue_max,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::load(self.model.path(), limits)?;
+        luban_serve::serve(engine, options, context.listening)?;
+        Ok(None)
+    }
+}
+
+/// Says at once what the server would only say after the model is loaded.
+fn check(options: &ServeOptions) -> Result<()> {
+    let address = options.address;
+    if !address.ip().is_loopback() && options.keys.is_empty() {
+        return Err(luban_serve::Error::KeysNeeded { address }.into());
+    }
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(luban_serve::Error::Bind { address, source }.into()),
+    }
+}
+
+impl Serve {
+    fn address(&self) -> Result<SocketAddr> {
+        let host = match self.host.as_str() {
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host => host.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| Error::Input {
+                role: "host",
+                what: format!("'{host}' is no IP address; for example 127.0.0.1, or 0.0.0.0 for every network"),
+            })?,
+        };
+        Ok(SocketAddr::new(host, self.port))
+    }
+
+    fn keys(&self) -> Result<ApiKeys> {
+        let mut keys = self.api_key.clone();
+        if let Some(path) = &self.keys {
+            let fail = |source| Error::Io { what: "read the keys in", path: path.clone(), source };
+            if std::fs::metadata(path).map_err(fail)?.len() > KEYS_BYTES_MAX {
+                return Err(fail(std::io::Error::other("the file is too long")));
+            }
+            let text = std::fs::read_to_string(path).map_err(fail)?;
+            keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+            if keys.is_empty() {
+                return Err(fail(std::io::Error::other("there is no key in it")));
+            }
+        }
+        Ok(ApiKeys::new(keys)?)
+    }
+}
