@@ -1,11 +1,14 @@
 //! Products of the shapes that training and serving have, as a share of the register peak:
 //! `cargo bench -p luban-kernels --bench matmul`.
 
+mod common;
+
+use common::{least_seconds, numbers};
 use luban_kernels::limits;
 use luban_kernels::matmul::{
     Accumulate, MatRef, Shape, matmul, matmul_packed, matmul_packed_i8, pack, packed_i8_len, packed_len,
 };
-use luban_kernels::pool::{self, Pool};
+use luban_kernels::pool::Pool;
 
 /// m, k, n; A transposed; B transposed.
 const PRODUCTS: &[([usize; 3], bool, bool)] = &[
@@ -53,31 +56,7 @@ fn packed([rows, inputs, outputs]: [usize; 3], peak: f64) {
     );
 }
 
-fn numbers(len: usize) -> Vec<f32> {
-    (0..len).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect()
-}
-
-/// Time that this thread had a core to itself, where it works alone; else the time of day.
-#[allow(unsafe_code)]
-fn seconds() -> f64 {
-    let clock = if pool::threads() == 1 { libc::CLOCK_THREAD_CPUTIME_ID } else { libc::CLOCK_MONOTONIC };
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the system writes the time that the pointer leads to.
-    assert_eq!(unsafe { libc::clock_gettime(clock, &mut time) }, 0, "no clock");
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
-
-/// The best of several short runs, in GFLOP/s: the machine may be shared.
-fn rate(multiply_adds: usize, mut f: impl FnMut()) -> f64 {
-    f();
-    let repeats = (20_000_000 / multiply_adds).max(1);
-    let run = || {
-        let start = seconds();
-        (0..repeats).for_each(|_| f());
-        (seconds() - start) / repeats as f64
-    };
-    let best = std::iter::repeat_with(run)
-        .take((4_000_000_000 / multiply_adds / repeats).clamp(3, 200))
-        .fold(f64::INFINITY, f64::min);
-    2.0 * multiply_adds as f64 / best / 1e9
+/// In GFLOP/s.
+fn rate(multiply_adds: usize, f: impl FnMut()) -> f64 {
+    2.0 * multiply_adds as f64 / least_seconds(0.2, f) / 1e9
 }

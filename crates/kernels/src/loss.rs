@@ -107,7 +107,7 @@ impl Kernel for Exponentials<'_> {
         let top = largest::<S>(self.0);
         let mut sum = S::splat(0.0);
         for i in (0..self.0.len()).step_by(LANES) {
-            let e = (S::at_or(self.0, i, f32::NEG_INFINITY) - S::splat(top)).exp();
+            let e = (S::at_or(self.0, i, f32::NEG_INFINITY) - S::splat(top)).exp_flushed();
             e.put(self.0, i);
             sum = sum + e;
         }
@@ -125,7 +125,7 @@ impl Kernel for SumOfExponentials<'_> {
         let top = largest::<S>(self.0);
         let mut sum = S::splat(0.0);
         for i in (0..self.0.len()).step_by(LANES) {
-            sum = sum + (S::at_or(self.0, i, f32::NEG_INFINITY) - S::splat(top)).exp();
+            sum = sum + (S::at_or(self.0, i, f32::NEG_INFINITY) - S::splat(top)).exp_flushed();
         }
         Log { top, sum: sum.sum() }
     }

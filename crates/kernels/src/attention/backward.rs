@@ -216,7 +216,7 @@ impl Task<'_> {
             let (weights, slopes) =
                 unsafe { (part(memory.weights, r * BLOCK, BLOCK), part(memory.slopes, r * BLOCK, BLOCK)) };
             for i in (0..count).step_by(LANES) {
-                let p = (S::at(weights, i) - lse).exp();
+                let p = (S::at(weights, i) - lse).exp_flushed();
                 p.put(weights, i);
                 (p * (S::at(slopes, i) - S::splat(sum))).put(slopes, i);
             }

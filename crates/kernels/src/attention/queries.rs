@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{BLOCK, HEAD_WIDTH_MAX, Shape};
 use crate::matmul::tile::{TILE_ROWS, Tile};
 use crate::pool::SharedMut;
-use crate::simd::{Kernel, LANES, Math, Simd, largest, ln, sum};
+use crate::simd::{Kernel, LANES, Math, Simd, ln};
 
 /// Keys and values of one head: block b holds keys as `[width][64]` and values as `[64][padded width]` at
 /// `number(b) * stride` floats.
@@ -163,28 +163,44 @@ impl Span<'_> {
     }
 }
 
+/// Vectors in a row of scores.
+const VECTORS: usize = BLOCK / LANES;
+
 /// Turns the scores of a block into weights against the new maximum, and what stands so far to the same.
 #[inline(always)]
 fn softmax<S: Simd>(counts: &[usize], padded: usize, state: &mut State) {
     let before = state.top;
     for (r, &count) in counts.iter().enumerate() {
-        let seen = &state.scores[r * BLOCK..][..count];
-        let top = largest::<S>(seen);
+        let s = scores::<S>(&state.scores[r * BLOCK..][..count]);
+        let top = s[0].max(s[1]).max(s[2].max(s[3])).largest();
         // The new one second, so that a NaN stays.
         state.top[r] = if before[r] > top { before[r] } else { top };
     }
-    let decay = (S::at(&before, 0) - S::at(&state.top, 0)).exp().to_array();
+    let decay = (S::at(&before, 0) - S::at(&state.top, 0)).exp_flushed().to_array();
     for (r, &count) in counts.iter().enumerate() {
-        let seen = &mut state.scores[r * BLOCK..][..count];
-        for i in (0..count).step_by(LANES) {
-            (S::at_or(seen, i, f32::NEG_INFINITY) - S::splat(state.top[r])).exp().put(seen, i);
+        let mut s = scores::<S>(&state.scores[r * BLOCK..][..count]);
+        for (i, s) in s.iter_mut().enumerate() {
+            *s = (*s - S::splat(state.top[r])).exp_flushed();
+            s.put(&mut state.scores, r * BLOCK + i * LANES);
         }
-        state.sum[r] = state.sum[r].mul_add(decay[r], sum::<S>(seen));
+        state.sum[r] = state.sum[r].mul_add(decay[r], ((s[0] + s[1]) + (s[2] + s[3])).sum());
         let out = &mut state.out[r * padded..][..padded];
         for i in (0..padded).step_by(LANES) {
             (S::at(out, i) * S::splat(decay[r])).put(out, i);
         }
     }
+}
+
+/// A row of scores, minus infinity for the positions that it does not see.
+#[inline(always)]
+fn scores<S: Simd>(seen: &[f32]) -> [S; VECTORS] {
+    let mut s = [S::splat(f32::NEG_INFINITY); VECTORS];
+    for (i, s) in s.iter_mut().enumerate() {
+        if i * LANES < seen.len() {
+            *s = S::at_or(seen, i * LANES, f32::NEG_INFINITY);
+        }
+    }
+    s
 }
 
 /// Adds the weighted values: positions that all rows see for all at once, the rest row by row, so that no row touches

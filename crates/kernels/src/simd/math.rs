@@ -13,6 +13,23 @@ pub(crate) trait Math: Simd {
     fn exp(self) -> Self {
         // The argument stands second so that a NaN stays.
         let x = Self::splat(-104.0).max(Self::splat(89.0).min(self));
+        let (n, p) = Self::reduced_exp(x);
+        // In two steps, since 2^128 and 2^-150 have no exponent bits of their own.
+        let half = (n * Self::splat(0.5)).round();
+        p * half.exp2_of_integer() * (n - half).exp2_of_integer()
+    }
+
+    /// As [`Math::exp`] for arguments up to 88, but a result below 2^-126 becomes zero: a third cheaper.
+    #[inline(always)]
+    fn exp_flushed(self) -> Self {
+        let edge = Self::splat(-87.3);
+        let (n, p) = Self::reduced_exp(edge.max(self));
+        self.if_less(edge, Self::splat(0.0), p * n.exp2_of_integer())
+    }
+
+    /// An integer n and p = exp(x - n ln 2).
+    #[inline(always)]
+    fn reduced_exp(x: Self) -> (Self, Self) {
         let n = (x * Self::splat(std::f32::consts::LOG2_E)).round();
         let r = n.fma(Self::splat(-0.693_359_4), x);
         let r = n.fma(Self::splat(2.121_944_4e-4), r);
@@ -22,10 +39,7 @@ pub(crate) trait Math: Simd {
         p = p.fma(r, Self::splat(4.166_579_6e-2));
         p = p.fma(r, Self::splat(1.666_666_5e-1));
         p = p.fma(r, Self::splat(0.5));
-        p = p.fma(r * r, r) + Self::splat(1.0);
-        // In two steps, since 2^128 and 2^-150 have no exponent bits of their own.
-        let half = (n * Self::splat(0.5)).round();
-        p * half.exp2_of_integer() * (n - half).exp2_of_integer()
+        (n, p.fma(r * r, r) + Self::splat(1.0))
     }
 
     /// 1 / (1 + exp(-x)).
