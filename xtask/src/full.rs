@@ -2,16 +2,39 @@
 
 use std::process::Command;
 
-use crate::check::{Extent, Step};
+use crate::check::Step;
 use crate::process::{cargo, root, run};
-use crate::tests_step;
 
-/// The steps after clippy.
-pub const STEPS: &[Step] = &[
-    ("tests at full size", || tests_step::run(Extent::Full)),
-    ("release build", release_build),
-    ("outside clients", outside_clients),
+/// The steps after the usual ones.
+pub const STEPS: &[Step] =
+    &[("reliability", reliability), ("release build", release_build), ("outside clients", outside_clients)];
+
+/// Tests that try more often when they are told to, and tests that need the outside.
+const RELIABILITY: &[Tries] = &[
+    Tries { package: "luban-artifact", test: "kill", set: Some(("LUBAN_FAULT_KILLS", "300")) },
+    Tries { package: "luban-train", test: "kill", set: Some(("LUBAN_FAULT_KILLS", "20")) },
+    Tries { package: "luban-artifact", test: "pull_pypi", set: None },
 ];
+
+/// A test program at full size: its ignored tests too.
+struct Tries {
+    package: &'static str,
+    test: &'static str,
+    set: Option<(&'static str, &'static str)>,
+}
+
+fn reliability() -> Result<(), String> {
+    for Tries { package, test, set } in RELIABILITY {
+        let mut command = cargo(&["test", "--locked", "--package", package, "--test", test]);
+        command.args(["--", "--include-ignored", "--nocapture"]);
+        if let Some((name, value)) = set {
+            println!("{package}, {test}: {name}={value}");
+            command.env(name, value);
+        }
+        run(command)?;
+    }
+    Ok(())
+}
 
 fn release_build() -> Result<(), String> {
     run(cargo(&["build", "--release", "--locked"]))

@@ -3,27 +3,19 @@
 use std::io::{BufRead, BufReader, PipeReader};
 use std::time::{Duration, Instant};
 
-use crate::check::Extent;
 use crate::process::{cargo, run as run_command};
 
-/// The environment variable that tests read for how often they try: 1 when it is not set.
-pub const SCALE: &str = "LUBAN_TEST_SCALE";
-/// Its value in a full check.
-const SCALE_FULL: &str = "10";
 /// Programs slower than this are named in the summary.
 const SLOW: Duration = Duration::from_secs(2);
 
 /// Builds the tests, then runs them all, also after a failure.
-pub fn run(extent: Extent) -> Result<(), String> {
+pub fn run() -> Result<(), String> {
     let before = Instant::now();
     run_command(cargo(&["test", "--quiet", "--workspace", "--locked", "--no-run"]))?;
     println!("built the tests in {:.1} s", before.elapsed().as_secs_f64());
 
     let (reader, writer) = std::io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-    if extent == Extent::Full {
-        command.env(SCALE, SCALE_FULL);
-    }
     let standard_error = writer.try_clone().map_err(|error| format!("cannot copy a pipe: {error}"))?;
     let mut child = command.stdout(writer).stderr(standard_error).spawn().map_err(|error| error.to_string())?;
     // The command holds the pipe's writing end: it has to go, or the reader would wait for ever.
