@@ -28,8 +28,8 @@ else
 fi
 texts=${LUBAN_TEXTS:-$here/../../shared/data/classify/banking77/test.csv}
 if [ -f "$texts" ]; then
-    "$luban" pull minilm-l6-v2 >&2
-    "$python" "$here/minilm.py" minilm-l6-v2 --texts "$texts"
+    minilm=$("$luban" pull minilm-l6-v2 --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["dir"])')
+    "$python" "$here/minilm.py" "$minilm" --texts "$texts"
 else
     echo "SKIPPED: MiniLM, no sentences at $texts" >&2
 fi
