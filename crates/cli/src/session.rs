@@ -16,6 +16,15 @@ use crate::progress::Progress;
 /// Where models that were pulled live, in the home folder.
 pub const MODELS: &str = "models";
 
+/// What the first Ctrl-C does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Asks the job to stop where it can go on later; the second one ends the program.
+    Asks,
+    /// Ends the program, or does what the job itself arranged.
+    Ends,
+}
+
 /// One run of the program.
 pub struct Session {
     /// The home folder.
@@ -29,12 +38,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the home folder, makes keys on first use, and listens for Ctrl-C.
-    pub fn open(global: &Global) -> Outcome<Self> {
+    /// Opens the home folder and makes keys on first use.
+    pub fn open(global: &Global, interrupt: Interrupt) -> Outcome<Self> {
         let home = home(global)?;
         let keys = Keys::load_or_create(&home)?;
         let cancel = Cancel::new();
-        listen_for_interrupts(cancel.clone())?;
+        if interrupt == Interrupt::Asks {
+            listen_for_interrupts(cancel.clone())?;
+        }
         Ok(Self { home, progress: Progress::new(), cancel, keys, clock: SystemClock::default() })
     }
 

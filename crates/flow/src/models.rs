@@ -23,8 +23,8 @@ pub fn locate(model: &str, context: &Context<'_>) -> Result<PathBuf> {
         let what = format!("{model} is a file; this version reads folders with config.json and model.safetensors");
         return Err(Error::Input { role: "model", what });
     }
-    let named = pull::entry(model).is_some();
-    if !named && !(model.contains(':') && Source::parse(model).is_ok()) {
+    let is_source = pull::entry(model).is_some() || (model.contains(':') && Source::parse(model).is_ok());
+    if !is_source {
         let hint = hint(model, CATALOGUE.iter().map(|entry| entry.name));
         let what = format!("there is no folder {model}, and no model of that name in the catalogue{hint}");
         return Err(Error::Input { role: "model", what });

@@ -26,8 +26,10 @@ pub struct Entry {
     /// What it makes.
     pub makes: Option<Kind>,
     keys: fn() -> Vec<String>,
-    parse: fn(Map<String, Value>) -> Result<Box<dyn AnyStage>, serde_json::Error>,
+    parse: Parse,
 }
+
+type Parse = fn(Map<String, Value>) -> Result<Box<dyn AnyStage>, serde_json::Error>;
 
 impl Entry {
     const fn of<S: Stage>() -> Self {

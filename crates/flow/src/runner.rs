@@ -62,7 +62,8 @@ pub fn run(recipe: &Recipe, context: &Context<'_>) -> Result<Vec<Outcome>> {
 /// # Errors
 /// Whatever the stage says.
 pub fn run_stage<S: Stage>(stage: &mut S, target: &Path, again: bool, context: &Context<'_>) -> Result<Outcome> {
-    let job = Job { name: S::NAME, stage: S::NAME, makes: S::MAKES, options: stage, target: target.to_path_buf() };
+    let name = target.file_name().map_or_else(|| S::NAME.to_owned(), |name| name.to_string_lossy().into_owned());
+    let job = Job { name: &name, stage: S::NAME, makes: S::MAKES, options: stage, target: target.to_path_buf() };
     run_job(job, again, context)
 }
 
@@ -78,6 +79,9 @@ fn resolve(stage: &mut dyn AnyStage, out: &Path) -> Result<()> {
 }
 
 fn run_job(job: Job<'_>, again: bool, context: &Context<'_>) -> Result<Outcome> {
+    if context.cancel.is_raised() {
+        return Err(Error::Interrupted { kept: None });
+    }
     let started = context.clock.elapsed();
     let done = |artifact, up_to_date| Outcome {
         name: job.name.to_owned(),

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::logits::write;
 use crate::args::Global;
 use crate::output::{self, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 /// Longest file of texts.
 const TEXTS_BYTES_MAX: u64 = 256 << 20;
@@ -36,7 +36,7 @@ pub struct Options {
 
 /// Embeds.
 pub fn run(options: &Options, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Ends)?;
     let dir = models::locate(&options.model, &session.context(&|_| {}))?;
     session.progress.clear();
     let texts = super::read_text(&options.texts, TEXTS_BYTES_MAX)?.lines().map(str::to_owned).collect::<Vec<_>>();

@@ -11,7 +11,7 @@ use super::logits;
 use super::stage::{self, failure};
 use crate::args::Global;
 use crate::output::{self, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 /// Measurements of models.
 #[derive(Subcommand)]
@@ -34,7 +34,7 @@ pub struct Perplexity {
 
 /// Measures, and prints the figures.
 pub fn perplexity(mut options: Perplexity, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Ends)?;
     let context = session.context(&|_| {});
     let figures = match &options.out {
         None => options.stage.measure(&context).map(|figures| json!(figures)),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::args::Global;
 use crate::output::{self, Failure, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 /// Longest prompt that is read from standard input.
 const PROMPT_BYTES_MAX: u64 = 16 << 20;
@@ -55,7 +55,7 @@ struct Written {
 
 /// Generates.
 pub fn run(options: &Options, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Asks)?;
     let dir = models::locate(&options.model, &session.context(&|_| {}))?;
     session.progress.clear();
     let prompt = match &options.prompt {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::output::{self, Failure, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 const TOKENIZER: &str = "tokenizer.json";
 /// Longest file of prompts.
@@ -45,7 +45,7 @@ type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
 
 /// Computes and writes.
 pub fn run(options: &Options, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Ends)?;
     let dir = models::locate(&options.model, &session.context(&|_| {}))?;
     let files = ModelFiles::open(&dir)?;
     let prompts = read_prompts(&options.prompt_file, &files)?;

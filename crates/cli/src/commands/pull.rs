@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::args::Global;
 use crate::output::{self, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 /// Fetch a model
 ///
@@ -26,7 +26,7 @@ pub struct Options {
 
 /// Fetches.
 pub fn run(options: &Options, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Ends)?;
     let fetched = models::fetch(&options.source, options.out.as_deref(), &session.context(&|_| {}));
     session.progress.clear();
     let dir = fetched?;

@@ -12,7 +12,7 @@ use super::stage::{failure, outcome_json};
 use crate::args::Global;
 use crate::format::duration;
 use crate::output::{self, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 /// Run the stages of a recipe that are not up to date
 ///
@@ -50,7 +50,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
 
 /// Runs a recipe and prints what became of each stage.
 pub fn run_recipe(recipe: &Recipe, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Asks)?;
     let listening = |address: SocketAddr| {
         session.progress.clear();
         serve::announce(address, global.json);

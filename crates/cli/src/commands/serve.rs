@@ -10,7 +10,7 @@ use serde_json::json;
 use super::stage::failure;
 use crate::args::Global;
 use crate::output::{self, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 /// Serve a model over HTTP, in OpenAI's wire format
 ///
@@ -24,7 +24,7 @@ pub struct Options {
 
 /// Serves until it is asked to stop.
 pub fn run(mut options: Options, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Ends)?;
     let listening = |address| announce(address, global.json);
     // A service has no target; none is made.
     let outcome = runner::run_stage(&mut options.stage, "".as_ref(), false, &session.context(&listening));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::args::Global;
 use crate::format::{bytes, duration};
 use crate::output::{self, Failure, Outcome};
-use crate::session::Session;
+use crate::session::{Interrupt, Session};
 
 /// Where an artifact goes.
 #[derive(Args, Debug)]
@@ -26,7 +26,7 @@ pub struct Target {
 
 /// Runs a stage and prints what it made.
 pub fn run<S: Stage>(mut stage: S, target: &Target, global: &Global) -> Outcome {
-    let session = Session::open(global)?;
+    let session = Session::open(global, Interrupt::Asks)?;
     let outcome = runner::run_stage(&mut stage, &target.out, target.again, &session.context(&|_| {}));
     session.progress.clear();
     let outcome = outcome.map_err(failure)?;
