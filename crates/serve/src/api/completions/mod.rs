@@ -1,0 +1,113 @@
+//! `POST /v1/completions`: text that continues a prompt, in OpenAI's wire format, whole or as a stream.
+
+mod logprobs;
+mod request;
+mod response;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use axum::response::IntoResponse;
+use luban_base::clock::{Clock, SystemClock};
+use luban_base::random;
+use luban_engine::Answer;
+use serde_json::{Value, json};
+
+use self::request::Ask;
+use crate::api::error::ApiError;
+use crate::api::fields::{Fields, read_body};
+use crate::app::App;
+
+/// Answers a completion request.
+pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>, ApiError> {
+    let started = Instant::now();
+    let body = read_body(&app, request).await?;
+    let asking = Arc::clone(&app);
+    // Reading a megabyte of JSON and encoding it takes a while; other connections go on meanwhile.
+    let (ask, answers) = tokio::task::spawn_blocking(move || {
+        let ask = Ask::read(Fields::parse(&body)?, &asking)?;
+        let answers = asking.engine.submit_all(ask.requests())?;
+        Ok::<_, ApiError>((ask, answers))
+    })
+    .await
+    .map_err(|_| ApiError::internal())??;
+    let completion = Completion::new(app, ask, started);
+    match completion.ask.stream {
+        true => Ok(stream::respond(completion, answers)),
+        false => Ok(Json(response::collect(&completion, answers).await?).into_response()),
+    }
+}
+
+/// What the parts of one response have in common.
+struct Completion {
+    app: Arc<App>,
+    ask: Ask,
+    id: String,
+    created_unix_s: u64,
+    started: Instant,
+}
+
+impl Completion {
+    fn new(app: Arc<App>, ask: Ask, started: Instant) -> Self {
+        Self { id: new_id(), created_unix_s: SystemClock::default().unix_s(), app, ask, started }
+    }
+
+    /// The object around some choices.
+    fn object(&self, choices: Vec<Value>) -> Value {
+        let digest = self.app.engine.info().digest.map(|digest| format!("luban-{}", &digest.to_string()[..12]));
+        json!({
+            "id": self.id,
+            "object": "text_completion",
+            "created": self.created_unix_s,
+            "model": self.app.model,
+            "system_fingerprint": digest,
+            "choices": choices,
+        })
+    }
+
+    /// What a client is told when the engine could not go on; the details are for the log.
+    fn failed(&self, why: &str) -> ApiError {
+        tracing::error!(id = self.id, why, "a completion failed");
+        match self.app.engine.is_open() {
+            true => ApiError::internal(),
+            false => ApiError::shutting_down(),
+        }
+    }
+
+    fn note_first_token(&self) {
+        self.app.metrics.first_token.observe(self.started.elapsed());
+    }
+
+    fn note_end(&self) {
+        self.app.metrics.completion.observe(self.started.elapsed());
+    }
+}
+
+/// A name that no other answer of this server has.
+fn new_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("cmpl-{:016x}{:08x}", random::mix(process_entropy() ^ random::mix(count)), count as u32)
+}
+
+/// A word that differs from process to process.
+fn process_entropy() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    static WORD: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| RandomState::new().hash_one(0u8));
+    *WORD
+}
+
+/// A seed for a request that names none.
+fn fresh_seed() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    random::mix(process_entropy().rotate_left(32) ^ random::mix(COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// The answers of a request, one for each choice.
+type Answers = Vec<Answer>;

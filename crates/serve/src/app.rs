@@ -1,0 +1,23 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+
+use luban_engine::Engine;
+
+use crate::auth::{ApiKeys, Hosts};
+use crate::metrics::Metrics;
+use crate::options::Timeouts;
+
+/// The state of a running server.
+pub(crate) struct App {
+    pub(crate) engine: Arc<Engine>,
+    /// The model's name in the API.
+    pub(crate) model: String,
+    pub(crate) keys: ApiKeys,
+    pub(crate) hosts: Hosts,
+    pub(crate) metrics: Metrics,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) body_bytes_max: usize,
+    /// Seconds since 1970.
+    pub(crate) started_unix_s: u64,
+}

@@ -1,0 +1,58 @@
+//! Every request passes here first: the name it uses for us, then its key, and only then its route.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, Response};
+use axum::response::IntoResponse;
+use tower::ServiceExt;
+
+use crate::api::error::ApiError;
+use crate::app::App;
+use crate::http::body::Ending;
+use crate::http::timed::{Phase, Phases};
+use crate::routes::{self, Access};
+
+/// Answers one request of a connection.
+pub(crate) async fn answer(
+    app: Arc<App>,
+    router: Router,
+    phases: Phases,
+    request: Request,
+) -> Response<Ending<IdleAgain>> {
+    phases.enter(Phase::Busy);
+    let route = routes::find(request.uri().path());
+    let method = request.method().clone();
+    let response = match check(&app, &request) {
+        Ok(()) => match router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        Err(error) => error.into_response(),
+    };
+    app.metrics.count(route.map_or("other", |route| route.path), response.status().as_u16());
+    tracing::debug!(%method, route = route.map(|route| route.path), status = response.status().as_u16(), "answered");
+    response.map(|body| Ending::new(body, IdleAgain(phases)))
+}
+
+/// Deny by default: a route that is not in the table wants a key too.
+fn check(app: &App, request: &Request<Body>) -> Result<(), ApiError> {
+    app.hosts.check(request)?;
+    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    match routes::find(request.uri().path()).map(|route| route.access) {
+        Some(Access::Anyone) => Ok(()),
+        Some(Access::SignIn) if reading => Ok(()),
+        _ => app.keys.check(request.headers()),
+    }
+}
+
+/// Held by an answer's body: when that is gone, the connection waits for the next request.
+pub(crate) struct IdleAgain(Phases);
+
+impl Drop for IdleAgain {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Idle);
+    }
+}

@@ -1,0 +1,115 @@
+//! The table of routes: the router, the access rules, the labels of the metrics and the tests of all of them come
+//! from here. What is not in the table does not exist, and what the table does not open needs a key.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use crate::api::{completions, error, health, metrics, models, page};
+use crate::app::App;
+
+/// Who may use a route, once the server has keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone.
+    Anyone,
+    /// Whoever brings a key.
+    Key,
+    /// Whoever brings a key; others get status 401 too, with a page that asks for one.
+    SignIn,
+}
+
+/// A route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET` (which answers `HEAD` too) or `POST`.
+    pub method: &'static str,
+    /// The path; `{…}` stands for any one part.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    endpoint: Endpoint,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Page,
+    Alive,
+    Ready,
+    Metrics,
+    Models,
+    Model,
+    Completions,
+}
+
+/// Every route there is.
+pub const TABLE: &[Route] = &[
+    Route { method: "GET", path: "/", access: Access::SignIn, endpoint: Endpoint::Page },
+    Route { method: "GET", path: "/healthz", access: Access::Anyone, endpoint: Endpoint::Alive },
+    Route { method: "GET", path: "/readyz", access: Access::Key, endpoint: Endpoint::Ready },
+    Route { method: "GET", path: "/metrics", access: Access::Key, endpoint: Endpoint::Metrics },
+    Route { method: "GET", path: "/v1/models", access: Access::Key, endpoint: Endpoint::Models },
+    Route { method: "GET", path: "/v1/models/{id}", access: Access::Key, endpoint: Endpoint::Model },
+    Route { method: "POST", path: "/v1/completions", access: Access::Key, endpoint: Endpoint::Completions },
+];
+
+impl Route {
+    fn handler(&self) -> MethodRouter<Arc<App>> {
+        let method = if self.method == "POST" { MethodFilter::POST } else { MethodFilter::GET };
+        match self.endpoint {
+            Endpoint::Page => on(method, page::show),
+            Endpoint::Alive => on(method, health::alive),
+            Endpoint::Ready => on(method, health::ready),
+            Endpoint::Metrics => on(method, metrics::show),
+            Endpoint::Models => on(method, models::list),
+            Endpoint::Model => on(method, models::one),
+            Endpoint::Completions => on(method, completions::complete),
+        }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self.path.split_once("{id}") {
+            Some((before, _)) => path.strip_prefix(before).is_some_and(|id| !id.is_empty() && !id.contains('/')),
+            None => path == self.path,
+        }
+    }
+}
+
+/// The route that a path belongs to, whatever the method.
+pub(crate) fn find(path: &str) -> Option<&'static Route> {
+    TABLE.iter().find(|route| route.matches(path))
+}
+
+/// The router of the table.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in TABLE {
+        let allowed = if route.method == "GET" { "GET, HEAD" } else { route.method };
+        let handler = route.handler().fallback(move || async move { error::method_not_allowed(allowed) });
+        router = router.route(route.path, handler);
+    }
+    router.fallback(error::not_found).with_state(app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_sign_of_life_is_open() {
+        let open: Vec<_> =
+            TABLE.iter().filter(|route| route.access == Access::Anyone).map(|route| route.path).collect();
+        assert_eq!(open, ["/healthz"]);
+    }
+
+    #[test]
+    fn paths_find_their_route() {
+        let path_of = |path| find(path).map(|route| route.path);
+        assert_eq!(path_of("/healthz"), Some("/healthz"));
+        assert_eq!(path_of("/v1/models/x"), Some("/v1/models/{id}"));
+        for path in ["", "//", "/healthz/", "/v1/models/", "/v1/models/x/y", "/V1/models"] {
+            assert_eq!(path_of(path), None, "{path}");
+        }
+    }
+}
