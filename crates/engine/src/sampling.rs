@@ -8,7 +8,7 @@ use luban_base::random::Stream;
 use crate::request::{Logprobs, Sampling};
 
 /// Names this use of the random streams.
-const LABEL: u64 = 0x73_616d_706c_65;
+const LABEL: u64 = 0x7361_6d70_6c65;
 /// Candidates that are looked at first when the likeliest tokens of a certain total probability are wanted.
 const NUCLEUS_FIRST: usize = 128;
 

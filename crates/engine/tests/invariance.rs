@@ -124,7 +124,7 @@ fn int8_weights_are_what_their_values_times_scales_are() {
             Ok(luban_model::io::WeightData::F32(data.into_f32()))
         });
         let sequence = tokens(3, 40, spec.vocab);
-        let expected = whole(&Arc::new(exact.unwrap()), &[sequence.clone()]);
+        let expected = whole(&Arc::new(exact.unwrap()), std::slice::from_ref(&sequence));
         let found = whole(&Arc::new(i8_model(&spec)), &[sequence]);
         for (expected, found) in expected[0].iter().zip(&found[0]) {
             assert!((expected - found).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} instead of {expected}");
