@@ -7,7 +7,7 @@ use super::{BLOCK, Inputs, Shape, check_inputs};
 use crate::buffer::with_scratch;
 use crate::matmul::assert_len;
 use crate::pool::{SharedMut, parallel};
-use crate::simd::{LANES, dispatch};
+use crate::simd::{LANES, Transpose, dispatch, prefetch};
 
 /// Attention of every sequence (a range of rows; positions count from its start) with itself.
 ///
@@ -64,24 +64,37 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// As a block of columns: `[width][64]`. What lies beyond the rows and the width stays as it is.
+    /// As a block of columns: `[width][64]`. What lies beyond the rows and the width stays as it is, or becomes zero.
     pub(super) fn transpose(self, from: &[f32], to: &mut [f32]) {
-        // A cache line of positions at a time.
-        for first in (0..self.rows).step_by(LANES) {
-            let rows = LANES.min(self.rows - first);
-            let from = &from[self.start + first * self.stride..];
-            for i in 0..self.width {
-                let to = &mut to[i * BLOCK + first..][..rows];
-                to.iter_mut().enumerate().for_each(|(r, to)| *to = from[r * self.stride + i]);
-            }
+        let from = &from[self.start..];
+        self.prefetch_rows(from, 0..AHEAD.min(self.rows));
+        for row in (0..self.rows).step_by(LANES) {
+            self.prefetch_rows(from, row + AHEAD..self.rows.min(row + AHEAD + LANES));
+            let (from, to) = (&from[row * self.stride..], &mut to[row..]);
+            let rows = LANES.min(self.rows - row);
+            dispatch(Transpose { from, from_stride: self.stride, rows, cols: self.width, to, to_stride: BLOCK });
         }
     }
 
     /// As a block of rows: `[64][padded width]`.
     pub(super) fn copy(self, from: &[f32], to: &mut [f32]) {
-        let padded = self.width.next_multiple_of(LANES);
+        let (padded, from) = (self.width.next_multiple_of(LANES), &from[self.start..]);
+        self.prefetch_rows(from, 0..AHEAD.min(self.rows));
         for (r, to) in to.chunks_exact_mut(padded).enumerate().take(self.rows) {
-            to[..self.width].copy_from_slice(&from[self.start + r * self.stride..][..self.width]);
+            self.prefetch_rows(from, r + AHEAD..self.rows.min(r + AHEAD + 1));
+            to[..self.width].copy_from_slice(&from[r * self.stride..][..self.width]);
+        }
+    }
+
+    /// Rows of a head lie far apart, which the hardware does not foresee.
+    fn prefetch_rows(self, from: &[f32], rows: Range<usize>) {
+        for row in rows {
+            for i in (0..self.width).step_by(LANES) {
+                prefetch(&from[row * self.stride + i]);
+            }
         }
     }
 }
+
+/// Rows that are asked for ahead of their use.
+const AHEAD: usize = 16;

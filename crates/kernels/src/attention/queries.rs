@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{BLOCK, HEAD_WIDTH_MAX, Shape};
 use crate::matmul::tile::{TILE_ROWS, Tile};
 use crate::pool::SharedMut;
-use crate::simd::{Kernel, LANES, Math, Simd, ln};
+use crate::simd::{Kernel, LANES, Math, Simd, ln, prefetch};
 
 /// Keys and values of one head: block b holds keys as `[width][64]` and values as `[64][padded width]` at
 /// `number(b) * stride` floats.
@@ -107,6 +107,11 @@ impl Span<'_> {
             let to = &mut state.q[r * padded..][..padded];
             for i in (0..padded).step_by(LANES) {
                 (S::at(from, i) * S::splat(shape.scale)).put(to, i);
+            }
+            // The rows of a head lie far apart, which the hardware does not foresee.
+            let next = head + (TILE_ROWS / shape.group()).max(1) * shape.heads;
+            for i in (0..shape.head_width).step_by(LANES) {
+                prefetch(self.queries.q.as_ptr().wrapping_add(next * shape.head_width + i));
             }
             state.visible[r] = if shape.causal { position + 1 } else { self.queries.length };
         }

@@ -3,6 +3,7 @@
 use super::tile::PANEL;
 use super::{MatRef, assert_len};
 use crate::pool::{SharedMut, parallel_ranges};
+use crate::simd::{Transpose, dispatch};
 
 /// Rows of B in one unit of packing work.
 const SLAB: usize = 128;
@@ -24,8 +25,21 @@ pub fn packed_i8_len(inputs: usize, outputs: usize) -> usize {
 pub fn pack(weight: MatRef<'_>, packed: &mut [f32]) {
     let (inputs, outputs) = weight.shape();
     assert_eq!(packed.len(), packed_len(inputs, outputs), "pack: length of the packed weight");
-    let source = Source { data: weight.data, row_stride: weight.row_stride, col_stride: weight.col_stride };
-    pack_panels(source, inputs, outputs, packed);
+    pieces(inputs, outputs, packed, |piece, out| {
+        let (row_stride, col_stride) = (weight.row_stride, weight.col_stride);
+        let from = &weight.data[piece.row * row_stride + piece.column * col_stride..];
+        if col_stride == 1 {
+            copy_rows(from, row_stride, piece.columns, out);
+        } else if row_stride == 1 {
+            if piece.columns < PANEL {
+                out.fill(0.0);
+            }
+            let (rows, cols) = (piece.columns, piece.rows);
+            dispatch(Transpose { from, from_stride: col_stride, rows, cols, to: out, to_stride: PANEL });
+        } else {
+            copy_elements(from, [row_stride, col_stride], piece.columns, out);
+        }
+    });
 }
 
 /// Packs an int8 weight of outputs × inputs, row after row, for [`super::matmul_packed_i8`].
@@ -35,57 +49,49 @@ pub fn pack(weight: MatRef<'_>, packed: &mut [f32]) {
 pub fn pack_i8(weight: &[i8], inputs: usize, outputs: usize, packed: &mut [i8]) {
     assert_len("pack_i8: weight", weight.len(), &[outputs, inputs]);
     assert_eq!(packed.len(), packed_i8_len(inputs, outputs), "pack_i8: length of the packed weight");
-    pack_panels(Source { data: weight, row_stride: 1, col_stride: inputs }, inputs, outputs, packed);
+    pieces(inputs, outputs, packed, |piece, out| {
+        copy_elements(&weight[piece.row + piece.column * inputs..], [1, inputs], piece.columns, out);
+    });
 }
 
-#[derive(Clone, Copy)]
-struct Source<'a, T> {
-    data: &'a [T],
-    row_stride: usize,
-    col_stride: usize,
+/// A part of a panel: `rows` rows from `row` on, `columns` columns from `column` on.
+struct Piece {
+    row: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
 }
 
-fn pack_panels<T: Copy + Default + Send + Sync>(
-    source: Source<'_, T>,
-    inputs: usize,
-    outputs: usize,
-    packed: &mut [T],
-) {
+/// Cuts the packing into tasks; `fill(piece, out)` packs one.
+fn pieces<T: Send>(inputs: usize, outputs: usize, packed: &mut [T], fill: impl Fn(Piece, &mut [T]) + Sync) {
     let slabs = inputs.div_ceil(SLAB);
     let packed = SharedMut::new(packed);
     parallel_ranges(slabs * outputs.div_ceil(PANEL), SLAB * PANEL, |units| {
         for unit in units {
-            let (panel, start) = (unit / slabs, unit % slabs * SLAB);
-            let rows = SLAB.min(inputs - start);
+            let (column, row) = (unit / slabs * PANEL, unit % slabs * SLAB);
+            let piece = Piece { row, rows: SLAB.min(inputs - row), column, columns: PANEL.min(outputs - column) };
             // SAFETY: units do not overlap.
-            let out = unsafe { packed.slice((panel * inputs + start) * PANEL, rows * PANEL) };
-            let columns = PANEL.min(outputs - panel * PANEL);
-            let origin = start * source.row_stride + panel * PANEL * source.col_stride;
-            let source = Source { data: &source.data[origin..], ..source };
-            if source.col_stride == 1 {
-                copy_rows(source, columns, out);
-            } else {
-                transpose(source, columns, out);
-            }
+            let out = unsafe { packed.slice(column * inputs + row * PANEL, piece.rows * PANEL) };
+            fill(piece, out);
         }
     });
 }
 
-fn copy_rows<T: Copy + Default>(source: Source<'_, T>, columns: usize, out: &mut [T]) {
+fn copy_rows(from: &[f32], stride: usize, columns: usize, out: &mut [f32]) {
     for (i, row) in out.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-        let from = &source.data[i * source.row_stride..];
+        let from = &from[i * stride..];
         match from.first_chunk::<PANEL>() {
             Some(whole) if columns == PANEL => *row = *whole,
             _ => {
                 row[..columns].copy_from_slice(&from[..columns]);
-                row[columns..].fill(T::default());
+                row[columns..].fill(0.0);
             }
         }
     }
 }
 
 /// Sixteen rows at a time, so that what is written stays in the first cache while each column is read in its order.
-fn transpose<T: Copy + Default>(source: Source<'_, T>, columns: usize, out: &mut [T]) {
+fn copy_elements<T: Copy + Default>(from: &[T], [row_stride, col_stride]: [usize; 2], columns: usize, out: &mut [T]) {
     const ROWS: usize = 16;
     for (block, out) in out.chunks_mut(ROWS * PANEL).enumerate() {
         let rows = out.len() / PANEL;
@@ -93,9 +99,9 @@ fn transpose<T: Copy + Default>(source: Source<'_, T>, columns: usize, out: &mut
             out.fill(T::default());
         }
         for column in 0..columns {
-            let from = &source.data[block * ROWS * source.row_stride + column * source.col_stride..];
+            let from = &from[block * ROWS * row_stride + column * col_stride..];
             for row in 0..rows {
-                out[row * PANEL + column] = from[row * source.row_stride];
+                out[row * PANEL + column] = from[row * row_stride];
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The register kernel of every matrix product: a few rows times a few vectors of columns, sequential over k.
 
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, prefetch};
 
 /// Rows of a full tile.
 pub(crate) const TILE_ROWS: usize = 6;
@@ -125,18 +125,18 @@ unsafe fn by_rows<S: Simd, B: Weight, const L: usize>(tile: Tile<B>) {
 /// Asks for what comes after the 16 steps from `start`: the same columns of the next six rows of A and, in the first
 /// rounds, a row of C. Their streams are too short for the hardware to foresee; it is worth a tenth of the speed.
 #[inline(always)]
-fn prefetch<S: Simd, B, const R: usize, const L: usize>(tile: &Tile<B>, start: usize) {
+fn prefetch_ahead<B, const R: usize, const L: usize>(tile: &Tile<B>, start: usize) {
     // Packed rows of A lie side by side, six floats a step.
     let packed = tile.a_row == 1;
     let next = if packed { TILE_ROWS * tile.k } else { TILE_ROWS * tile.a_row };
     let a = tile.a.wrapping_add(next + start * tile.a_k);
     for r in 0..R {
-        S::prefetch(a.wrapping_add(r * if packed { LANES } else { tile.a_row }));
+        prefetch(a.wrapping_add(r * if packed { LANES } else { tile.a_row }));
     }
     let row = start / LANES;
     if row < R {
         for l in 0..L {
-            S::prefetch(tile.c.wrapping_add(row * tile.c_row + l * LANES));
+            prefetch(tile.c.wrapping_add(row * tile.c_row + l * LANES));
         }
     }
 }
@@ -157,7 +157,7 @@ unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B
         }
         let (mut a, mut b) = (tile.a, tile.b);
         for start in (0..tile.k).step_by(LANES) {
-            prefetch::<S, B, R, L>(&tile, start);
+            prefetch_ahead::<B, R, L>(&tile, start);
             for _ in start..tile.k.min(start + LANES) {
                 let mut columns = [S::splat(0.0); L];
                 for l in 0..L {

@@ -10,6 +10,7 @@
 mod math;
 mod reduce;
 mod scalar;
+mod transpose;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -20,6 +21,7 @@ use crate::matmul::tile::{Tile, TileI8};
 
 pub(crate) use math::{Math, ln};
 pub(crate) use reduce::{dot, largest, sum};
+pub(crate) use transpose::Transpose;
 
 /// Lanes of a logical vector.
 pub(crate) const LANES: usize = 16;
@@ -55,8 +57,6 @@ pub(crate) trait Simd:
     /// # Safety
     /// `count` floats at `to` must be writable.
     unsafe fn store_first(self, to: *mut f32, count: usize);
-    /// Fetches a line of memory into the cache, or does nothing where it cannot be read.
-    fn prefetch(from: *const f32);
     /// `self * factor + addend`, rounded once.
     fn fma(self, factor: Self, addend: Self) -> Self;
     /// `self < other ? self : other`, hence `other` where either is NaN.
@@ -77,6 +77,9 @@ pub(crate) trait Simd:
     fn sum(self) -> f32;
     /// The maximum by the same tree.
     fn largest(self) -> f32;
+
+    /// Rows to columns.
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES];
 
     /// The matrix kernel, compiled once for the instruction set.
     ///
@@ -124,6 +127,15 @@ pub(crate) trait Simd:
             }
         }
     }
+}
+
+/// Asks for a line of memory, which may be any address; a hint, where the machine takes it.
+#[inline(always)]
+pub(crate) fn prefetch(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(from);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
 }
 
 /// A computation that [`dispatch`] runs with the lanes of the instruction set at hand.

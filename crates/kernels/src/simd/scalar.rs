@@ -81,8 +81,6 @@ impl Simd for Scalar {
         }
     }
     #[inline(always)]
-    fn prefetch(_: *const f32) {}
-    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
     }
@@ -121,6 +119,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn largest(self) -> f32 {
         self.fold(|a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        std::array::from_fn(|column| Self(std::array::from_fn(|row| rows[row].0[column])))
     }
     unsafe fn tile(tile: Tile) {
         // SAFETY: the caller's promise.

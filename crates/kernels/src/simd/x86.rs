@@ -23,6 +23,12 @@ pub(super) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Avx2>()
 }
 
+/// Every machine of this architecture has it, and it never faults.
+#[inline(always)]
+pub(super) fn prefetch(from: *const f32) {
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(__m512);
 
@@ -96,10 +102,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
     }
     #[inline(always)]
-    fn prefetch(from: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
-    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
@@ -149,6 +151,37 @@ impl Simd for Avx512 {
             let eight = _mm256_max_ps(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0));
             fold_halves!(eight, _mm_max_ps, _mm_max_ss)
         }
+    }
+    /// Pairs of rows, then fours, then the quarters of the registers.
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let mut out = rows;
+        unsafe {
+            let mut fours = [[rows[0].0; 4]; 4];
+            for (four, rows) in fours.iter_mut().zip(rows.as_chunks::<4>().0) {
+                let low = [_mm512_unpacklo_ps(rows[0].0, rows[1].0), _mm512_unpacklo_ps(rows[2].0, rows[3].0)];
+                let high = [_mm512_unpackhi_ps(rows[0].0, rows[1].0), _mm512_unpackhi_ps(rows[2].0, rows[3].0)];
+                let [low, high] = [low, high].map(|[a, b]| (_mm512_castps_pd(a), _mm512_castps_pd(b)));
+                *four = [
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(low.0, low.1)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(low.0, low.1)),
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(high.0, high.1)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(high.0, high.1)),
+                ];
+            }
+            // fours[g][c] holds, of rows 4 g to 4 g + 3, the columns c, c + 4, c + 8 and c + 12.
+            for c in 0..4 {
+                let even_low = _mm512_shuffle_f32x4::<0x88>(fours[0][c], fours[1][c]);
+                let even_high = _mm512_shuffle_f32x4::<0x88>(fours[2][c], fours[3][c]);
+                let odd_low = _mm512_shuffle_f32x4::<0xDD>(fours[0][c], fours[1][c]);
+                let odd_high = _mm512_shuffle_f32x4::<0xDD>(fours[2][c], fours[3][c]);
+                out[c] = Self(_mm512_shuffle_f32x4::<0x88>(even_low, even_high));
+                out[c + 4] = Self(_mm512_shuffle_f32x4::<0x88>(odd_low, odd_high));
+                out[c + 8] = Self(_mm512_shuffle_f32x4::<0xDD>(even_low, even_high));
+                out[c + 12] = Self(_mm512_shuffle_f32x4::<0xDD>(odd_low, odd_high));
+            }
+        }
+        out
     }
     #[inline(always)]
     unsafe fn tile(tile: Tile) {
@@ -210,10 +243,6 @@ impl Simd for Avx2 {
         unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count) }
     }
     #[inline(always)]
-    fn prefetch(from: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
-    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0), _mm256_fmadd_ps(self.1, factor.1, addend.1)) }
     }
@@ -263,6 +292,23 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn largest(self) -> f32 {
         unsafe { fold_halves!(_mm256_max_ps(self.0, self.1), _mm_max_ps, _mm_max_ss) }
+    }
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let (mut from, mut to) = ([[0.0; LANES]; LANES], [[0.0; LANES]; LANES]);
+        for r in 0..LANES {
+            from[r] = rows[r].to_array();
+        }
+        for r in 0..LANES {
+            for c in 0..LANES {
+                to[c][r] = from[r][c];
+            }
+        }
+        let mut out = rows;
+        for c in 0..LANES {
+            out[c] = unsafe { Self::load(to[c].as_ptr()) };
+        }
+        out
     }
     #[inline(always)]
     unsafe fn tile(tile: Tile) {
