@@ -21,7 +21,7 @@ const QUICKSTART: &[&str] = &[
     "--threads",
     "2",
     "--set",
-    "corpus.valid-bytes=4000",
+    "corpus.valid-share=0.2",
     "--set",
     "tokenizer.vocab-size=300",
     "--set",

@@ -17,8 +17,8 @@ const LOCK_BYTES_MAX: u64 = 64 << 20;
 pub struct Changes {
     /// Minutes of pre-training.
     pub minutes: Option<f64>,
-    /// Files and folders to learn from, instead of the sources of the program's dependencies.
-    pub data: Vec<PathBuf>,
+    /// A file or folder to learn from, instead of the sources of the program's dependencies.
+    pub data: Option<PathBuf>,
     /// Where artifacts go.
     pub out: Option<PathBuf>,
     /// Whether to serve at the end.
@@ -39,7 +39,7 @@ pub struct Changes {
 /// An impossible change, or nothing to learn from: no data given, and no sources of this program at hand.
 pub fn recipe(changes: &Changes) -> Result<Recipe> {
     let mut recipe = Recipe::parse(FILE, RECIPE)?;
-    set_data(&mut recipe, &changes.data)?;
+    set_data(&mut recipe, changes.data.as_deref())?;
     if let Some(minutes) = changes.minutes {
         recipe.set_value("model", "minutes", minutes)?;
     }
@@ -66,12 +66,11 @@ pub fn recipe(changes: &Changes) -> Result<Recipe> {
     Ok(recipe)
 }
 
-fn set_data(recipe: &mut Recipe, data: &[PathBuf]) -> Result<()> {
+fn set_data(recipe: &mut Recipe, data: Option<&Path>) -> Result<()> {
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| Error::Path { path: path.to_path_buf() });
-    if !data.is_empty() {
+    if let Some(path) = data {
         recipe.unset("corpus", "cargo");
-        let places = data.iter().map(|path| text(path)).collect::<Result<Vec<_>>>()?;
-        return recipe.set_value("corpus", "data", places);
+        return recipe.set_value("corpus", "data", text(path)?);
     }
     let project = own_project().ok_or_else(|| {
         let what = "the sources of this program are not here to learn from; give your own text, JSONL or code \
@@ -115,7 +114,7 @@ mod tests {
     fn changes_reach_their_stages() {
         let changes = Changes {
             minutes: Some(0.5),
-            data: vec![PathBuf::from("my/text")],
+            data: Some(PathBuf::from("my/text")),
             out: Some(PathBuf::from("elsewhere")),
             seed: Some(9),
             set: vec!["tokenizer.vocab-size=300".to_owned()],

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::recipe::{Planned, Recipe};
 use crate::registry::Entry;
-use crate::stage::{AnyStage, Stage, default_target};
+use crate::stage::{AnyStage, FINGERPRINT, Stage, default_target};
 use crate::{Context, Error, Result, models};
 
 /// What became of a stage.
@@ -155,7 +155,7 @@ impl Wanted {
         }
         let mut settings = stage.settings()?;
         if let Some(fingerprint) = stage.fingerprint(context)? {
-            settings["fingerprint"] = fingerprint;
+            settings[FINGERPRINT] = fingerprint;
             untracked = None;
         }
         Ok(Self { stage: name, settings: as_recorded(settings), inputs, untracked })
@@ -220,7 +220,7 @@ fn first_difference(recorded: &Value, wanted: &Value) -> Option<String> {
         Some(value) => value.to_string(),
     };
     Some(match changed.as_str() {
-        "fingerprint" => "the sources changed".to_owned(),
+        FINGERPRINT => "the sources changed".to_owned(),
         key => format!("{key} was {}, is {}", show(recorded.get(key)), show(wanted.get(key))),
     })
 }

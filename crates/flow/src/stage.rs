@@ -90,6 +90,9 @@ impl<'a> Input<'a> {
     }
 }
 
+/// The key of the settings under which a manifest records what a stage read beside artifacts.
+pub const FINGERPRINT: &str = "fingerprint";
+
 /// A function from artifacts and settings to one artifact.
 ///
 /// Deriving `clap::Args` and serde's traits with kebab-case names and `default` gives options and keys the same
@@ -108,7 +111,7 @@ pub trait Stage: clap::Args + Serialize + DeserializeOwned + Default + Send + 's
     /// The settings as the artifact's manifest records them: everything that decides what is made, but inputs.
     fn settings(&self) -> Result<Value>;
 
-    /// What the stage reads beside artifacts, so that a change of it is noticed; recorded under `fingerprint`.
+    /// What the stage reads beside artifacts, so that a change of it is noticed; recorded under [`FINGERPRINT`].
     fn fingerprint(&self, _: &Context<'_>) -> Result<Option<Value>> {
         Ok(None)
     }

@@ -19,9 +19,9 @@ pub struct Options {
     /// How long pre-training should take; the model's size follows from it and this machine's speed [default: 3]
     #[arg(long, value_name = "N")]
     pub minutes: Option<f64>,
-    /// Learn from your own text, JSONL or code: a folder or a file; may be given several times
+    /// Learn from your own text, JSONL or code: a folder or a file
     #[arg(long, value_name = "PATH")]
-    pub data: Vec<PathBuf>,
+    pub data: Option<PathBuf>,
     /// Where artifacts go [default: luban-quickstart]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

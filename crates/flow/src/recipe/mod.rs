@@ -7,7 +7,7 @@
 //!
 //! [stages.corpus]                # a name of your choice
 //! stage = "data.build"           # which stage it is
-//! data = ["some/folder"]         # its options, by the words of the command line
+//! data = "some/folder"           # its options, by the words of the command line
 //!
 //! [stages.tokenizer]
 //! stage = "tokenizer.train"

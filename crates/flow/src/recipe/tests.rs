@@ -8,7 +8,7 @@ fn message(stages: &str) -> String {
     Recipe::parse("r.toml", &recipe(stages)).map(|_| ()).unwrap_err().to_string()
 }
 
-const CORPUS: &str = "[stages.corpus]\nstage = \"data.build\"\ndata = [\"texts\"]\n";
+const CORPUS: &str = "[stages.corpus]\nstage = \"data.build\"\ndata = \"texts\"\n";
 const WORDS: &str = "[stages.words]\nstage = \"tokenizer.train\"\ncorpus = \"@corpus\"\n";
 
 #[test]
@@ -29,7 +29,7 @@ fn whatever_is_wrong_is_named_with_its_line() {
             "[stages.a]\nstage = \"pretrain\"\nminuts = 3\n",
             "r.toml, line 6: unknown key 'minuts' in stage 'a' (pretrain); did you mean 'minutes'?",
         ),
-        ("[stages.a]\ndata = []\n", "r.toml, line 4: [stages.a] does not say which stage it is"),
+        ("[stages.a]\ndata = \"x\"\n", "r.toml, line 4: [stages.a] does not say which stage it is"),
         ("[stages.a]\nstage = 3\n", "line 5: 'stage' must be a text"),
         ("[stages.\"a/b\"]\nstage = \"pretrain\"\n", "line 4: a stage's name has letters"),
         ("[stags.a]\n", "line 4: unknown table 'stags'; did you mean 'stages'?"),

@@ -4,42 +4,50 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use luban_artifact::{Artifact, Kind};
-use luban_data::corpus::{self, BuildOptions, Source};
+use luban_data::{BuildOptions, Source, corpus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::stage::{Input, Stage, settings_without};
+use crate::stage::{FINGERPRINT, Input, Stage, settings_without};
 use crate::{Context, Error, Result};
 
 /// Options of building a corpus.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct DataBuild {
-    /// A folder or a file: text, JSONL with a text or content field, code; may be given several times
-    #[arg(long, value_name = "PATH")]
-    pub data: Vec<PathBuf>,
+    /// A folder or a file: text, code, JSONL
+    #[arg(long, value_name = "PATH", conflicts_with = "cargo")]
+    pub data: Option<PathBuf>,
     /// A Cargo project: the Rust sources of the libraries that it depends on
     #[arg(long, value_name = "DIR")]
     pub cargo: Option<PathBuf>,
-    /// Most bytes of training text
+    /// The JSONL field with the text, where it is neither text nor content
+    #[arg(long, value_name = "NAME")]
+    pub text_field: Option<String>,
+    /// Most bytes of training text; of more, a random choice of documents is taken
     #[arg(long, value_name = "N", default_value_t = Self::default().max_bytes)]
     pub max_bytes: u64,
     /// Most bytes of validation text
-    #[arg(long, value_name = "N", default_value_t = Self::default().valid_bytes)]
-    pub valid_bytes: u64,
-    /// Decides the split and the order
+    #[arg(long, value_name = "N", default_value_t = Self::default().valid_max_bytes)]
+    pub valid_max_bytes: u64,
+    /// Share of the text that validation gets, below that bound
+    #[arg(long, value_name = "X", default_value_t = Self::default().valid_share)]
+    pub valid_share: f64,
+    /// Decides the split and the order of documents
     #[arg(long, value_name = "N", default_value_t = Self::default().seed)]
     pub seed: u64,
 }
 
 impl Default for DataBuild {
     fn default() -> Self {
-        let options = BuildOptions::default();
+        let options = BuildOptions::new(Source::Path(PathBuf::new()));
         Self {
-            data: Vec::new(),
+            data: None,
             cargo: None,
+            text_field: options.text_field,
             max_bytes: options.max_bytes,
-            valid_bytes: options.valid_bytes,
+            valid_max_bytes: options.valid_max_bytes,
+            valid_share: options.valid_share,
             seed: options.seed,
         }
     }
@@ -58,21 +66,42 @@ impl Stage for DataBuild {
         settings_without(self, &["data", "cargo"])
     }
 
+    fn fingerprint(&self, _: &Context<'_>) -> Result<Option<Value>> {
+        Ok(Some(self.source()?.fingerprint()?))
+    }
+
     fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
-        Ok(Some(corpus::build(&self.options()?, target, context.keys, context.observer)?))
+        let source = self.source()?;
+        let mut settings = self.settings()?;
+        settings[FINGERPRINT] = source.fingerprint()?;
+        let options = BuildOptions {
+            text_field: self.text_field.clone(),
+            seed: self.seed,
+            max_bytes: self.max_bytes,
+            valid_max_bytes: self.valid_max_bytes,
+            valid_share: self.valid_share,
+            settings,
+            stage: Self::NAME.to_owned(),
+            cancel: context.cancel.clone(),
+            ..BuildOptions::new(source)
+        };
+        match corpus::build(&options, target, context.keys, context.observer) {
+            Err(luban_data::Error::Cancelled) => Err(Error::Interrupted { kept: None }),
+            built => Ok(Some(built?)),
+        }
     }
 }
 
 impl DataBuild {
-    fn options(&self) -> Result<BuildOptions> {
-        let mut sources = self.data.iter().cloned().map(Source::Path).collect::<Vec<_>>();
-        if let Some(dir) = &self.cargo {
-            sources.push(Source::CargoDependencies { manifest_dir: dir.clone() });
+    fn source(&self) -> Result<Source> {
+        match (&self.data, &self.cargo) {
+            (Some(path), None) => Ok(Source::Path(path.clone())),
+            (None, Some(dir)) => Ok(Source::CargoDependencies { manifest_dir: dir.clone() }),
+            (None, None) => {
+                let what = "give a folder or a file with --data, or a Cargo project with --cargo";
+                Err(Error::NoData(what.to_owned()))
+            }
+            (Some(_), Some(_)) => Err(Error::NoData("give either data or cargo, not both".to_owned())),
         }
-        if sources.is_empty() {
-            let what = "give a folder or a file with --data, or a Cargo project with --cargo";
-            return Err(Error::NoData(what.to_owned()));
-        }
-        Ok(BuildOptions { sources, max_bytes: self.max_bytes, valid_bytes: self.valid_bytes, seed: self.seed })
     }
 }

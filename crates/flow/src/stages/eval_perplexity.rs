@@ -9,7 +9,7 @@ use luban_eval::{Perplexity, PerplexityOptions, Text, perplexity};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::stage::{Input, Place, Stage, settings_without};
+use crate::stage::{FINGERPRINT, Input, Place, Stage, settings_without};
 use crate::{Context, Error, Result, models};
 
 /// The file with the figures.
@@ -88,7 +88,7 @@ impl Stage for EvalPerplexity {
         let figures = serde_json::to_value(measured).map_err(|source| Error::Settings { stage: Self::NAME, source })?;
         let mut settings = self.settings()?;
         if let Some(fingerprint) = self.fingerprint(context)? {
-            settings["fingerprint"] = fingerprint;
+            settings[FINGERPRINT] = fingerprint;
         }
         let mut writer = ArtifactWriter::create(target, Kind::Report)?;
         writer.write(REPORT, format!("{figures:#}\n").as_bytes())?;

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use luban_artifact::{Artifact, ArtifactWriter, Kind};
-use luban_data::Corpus;
-use luban_data::loader::Split;
+use luban_data::{Corpus, Split};
 use luban_text::{Tokenizer, TrainOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
