@@ -1,0 +1,138 @@
+//! From documents to training sequences: endless, shuffled, and resumable to the token.
+//!
+//! The documents of one side form a stream of tokens, each after an end-of-text token: `eos a a a eos b b …`, epoch
+//! after epoch. Sequences of `length + 1` tokens are cut from it with stride `length`, so that every token but the
+//! very first is a target exactly once an epoch; what an epoch leaves over begins the next one's first sequence.
+//! Blocks of sequences are shuffled by seed and block number. A [`Position`] says where the stream stood when the
+//! current block began, which is all that a resume needs.
+
+mod stream;
+mod validation;
+
+pub use crate::document::Split;
+pub use validation::{Window, validation_windows};
+
+use std::sync::Arc;
+
+use luban_base::random::Stream;
+use luban_text::Tokenizer;
+use serde::{Deserialize, Serialize};
+
+use crate::{Corpus, Error, Result};
+pub use stream::Cursor;
+use stream::TokenStream;
+
+/// How to cut and shuffle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoaderOptions {
+    /// Targets of a sequence: the model's context.
+    pub length: usize,
+    /// Decides the order within blocks.
+    pub seed: u64,
+    /// Sequences that are shuffled together, and held in memory.
+    pub block_sequences: usize,
+}
+
+/// Where a loader stands: everything that a resume needs beside the corpus, the tokenizer and the options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Where the stream stood when the current block began.
+    pub stream: Cursor,
+    /// The current block's number, from 0.
+    pub block: u64,
+    /// Sequences of it that were given out.
+    pub taken: usize,
+}
+
+/// Gives training sequences.
+#[derive(Debug)]
+pub struct Loader {
+    options: LoaderOptions,
+    stream: TokenStream,
+    position: Position,
+    /// The current block in its shuffled order.
+    block: Vec<Vec<u32>>,
+}
+
+impl Loader {
+    /// Opens one side of a corpus at its start.
+    ///
+    /// # Errors
+    /// A tokenizer without an end-of-text token, options of zero, a side with too little text for one sequence, or
+    /// a corpus that cannot be read.
+    pub fn open(corpus: &Corpus, split: Split, tokenizer: Arc<Tokenizer>, options: LoaderOptions) -> Result<Self> {
+        for (what, value) in [("length", options.length), ("block-sequences", options.block_sequences)] {
+            if value == 0 {
+                return Err(Error::Option { what, found: "0".into(), expected: "at least 1" });
+            }
+        }
+        let mut stream = TokenStream::open(corpus, split, tokenizer)?;
+        stream.check_long_enough(options.length + 1)?;
+        let mut loader = Self { options, stream, position: Position::default(), block: Vec::new() };
+        loader.fill()?;
+        Ok(loader)
+    }
+
+    /// The next sequences, each of `length + 1` tokens: inputs are all but the last, targets all but the first.
+    ///
+    /// # Errors
+    /// If the corpus cannot be read any more.
+    pub fn next(&mut self, sequences: usize) -> Result<Vec<Vec<u32>>> {
+        let mut batch = Vec::with_capacity(sequences);
+        while batch.len() < sequences {
+            if self.position.taken >= self.block.len() {
+                self.advance()?;
+            }
+            let rest = &self.block[self.position.taken..];
+            let count = (sequences - batch.len()).min(rest.len());
+            batch.extend_from_slice(&rest[..count]);
+            self.position.taken += count;
+        }
+        Ok(batch)
+    }
+
+    /// Where the next sequence will come from.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Goes to a position that [`Self::position`] gave, for the same corpus, tokenizer and options; what follows is
+    /// then what followed there.
+    ///
+    /// # Errors
+    /// A position that the corpus does not have.
+    pub fn seek(&mut self, position: &Position) -> Result<()> {
+        self.stream.seek(&position.stream)?;
+        self.position = *position;
+        self.fill()?;
+        if position.taken > self.block.len() {
+            let reason = format!("{} sequences were taken of a block of {}", position.taken, self.block.len());
+            return Err(self.stream.misfit(reason));
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.position = Position { stream: self.stream.cursor(), block: self.position.block + 1, taken: 0 };
+        self.fill()
+    }
+
+    /// Reads the block that begins where the stream stands, and shuffles it.
+    fn fill(&mut self) -> Result<()> {
+        let LoaderOptions { length, seed, block_sequences } = self.options;
+        let epoch = self.stream.settled()?.epoch;
+        self.block.clear();
+        // A block ends with its epoch, so that epochs stay apart even in a corpus of a few sequences.
+        while self.block.len() < block_sequences && self.stream.settled()?.epoch == epoch {
+            let mut sequence = Vec::with_capacity(length + 1);
+            for _ in 0..length {
+                sequence.push(self.stream.next()?);
+            }
+            sequence.push(self.stream.peek()?);
+            self.block.push(sequence);
+        }
+        Stream::new(seed, &[0x626c_6f63_6b, self.position.block]).shuffle(&mut self.block); // "block"
+        Ok(())
+    }
+}
