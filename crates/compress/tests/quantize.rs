@@ -54,7 +54,7 @@ impl Fixture {
         let writer = ArtifactWriter::create(&self.path(name), Kind::Model).unwrap();
         let weight = |slot: &Slot| -> Result<WeightData, Error> {
             let stream = Stream::new(1, &slot.name.bytes().map(u64::from).collect::<Vec<_>>());
-            let scale = if slot.role == Role::Embedding { 0.3 } else { 0.1 };
+            let scale = if slot.role == Role::Embedding { 0.03 } else { 0.1 };
             let value = |at: u64| match (slot.role, broken && at == 7) {
                 (_, true) => f32::INFINITY,
                 (Role::NormWeight, _) => 1.0 + 0.1 * stream.normal_at(at),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use luban_artifact::checkpoints::CheckpointStore;
-use luban_artifact::{Artifact, Keys, MANIFEST};
+use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind, MANIFEST};
 use luban_base::atomic;
 use luban_base::cancel::Cancel;
 use luban_base::clock::Clock;
@@ -129,6 +129,8 @@ impl<'a> Run<'a> {
         context: Context<'a>,
     ) -> Result<Self> {
         options.validate()?;
+        // Said now, not after the last step: whether the model may be written there. Nothing is left behind.
+        drop(ArtifactWriter::create(target, Kind::Model)?);
         let tokenizer = Arc::new(open_tokenizer(tokenizer_artifact)?);
         let objective = objective::by_name(&options.objective, &tokenizer)?;
         let texts = Corpus::open(corpus)?;
@@ -370,6 +372,11 @@ fn held_out(
     objective: &dyn Objective,
     bytes_max: u64,
 ) -> Result<HeldOut> {
-    let (windows, bytes) = loader::validation_windows(texts, tokenizer, plan.context, bytes_max)?;
+    let (windows, bytes) = match loader::validation_windows(texts, tokenizer, plan.context, bytes_max) {
+        Ok(cut) => cut,
+        // A corpus of a single document has nothing to hold out: training goes on without a measure.
+        Err(luban_data::Error::TooShort { .. }) => (Vec::new(), 0),
+        Err(error) => return Err(error.into()),
+    };
     Ok(HeldOut::new(&windows, bytes, objective))
 }

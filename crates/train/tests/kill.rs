@@ -18,7 +18,7 @@ const KILLS: u64 = 3;
 
 fn options() -> PretrainOptions {
     // A checkpoint after every step, so that many kills hit a save.
-    PretrainOptions { checkpoint_every: Some(1), ..tiny(60) }
+    PretrainOptions { checkpoint_every: Some(1), ..tiny(40) }
 }
 
 /// What the child does; no test of its own.

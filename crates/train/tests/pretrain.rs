@@ -179,15 +179,33 @@ fn a_finished_run_whose_checkpoints_were_left_behind_does_not_block_the_next() {
     let fixture = Fixture::create(dir.path());
     let options = tiny(6);
     // As a kill between writing the model and removing the checkpoints leaves it.
-    fixture.run(&options, "model", &Watcher::cancelling(6)).unwrap();
     let (checkpoints, kept) = (checkpoints_dir(&fixture.dir.join("model")), fixture.dir.join("kept"));
-    copy_tree(&checkpoints, &kept);
-    fixture.finish(&options, "model");
+    let (from, to) = (checkpoints.clone(), kept.clone());
+    let keep = move |step| {
+        if step == 6 {
+            copy_tree(&from, &to)
+        }
+    };
+    let watcher = Watcher { on_checkpoint: Some(Box::new(keep)), ..Watcher::default() };
+    fixture.run(&options, "model", &watcher).unwrap();
     fs::rename(&kept, &checkpoints).unwrap();
     let again = PretrainOptions { seed: 3, ..options };
     fixture.finish(&again, "model");
     assert!(!checkpoints.exists());
     assert_eq!(Artifact::open(&fixture.dir.join("model")).unwrap().manifest().settings["seed"], 3);
+}
+
+#[test]
+fn a_target_that_cannot_be_written_is_known_before_the_first_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    fs::create_dir(fixture.dir.join("model")).unwrap();
+    fs::write(fixture.dir.join("model/thesis.txt"), "precious").unwrap();
+    let watcher = Watcher::default();
+    let error = fixture.run(&tiny(5), "model", &watcher).unwrap_err().to_string();
+    assert!(error.contains("thesis.txt"), "{error}");
+    assert!(watcher.seen.lock().unwrap().losses.is_empty());
+    assert_eq!(fs::read(fixture.dir.join("model/thesis.txt")).unwrap(), b"precious");
 }
 
 #[test]

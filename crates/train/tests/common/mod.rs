@@ -128,6 +128,7 @@ pub fn tiny(steps: u64) -> PretrainOptions {
 pub struct Watcher {
     pub cancel: Cancel,
     pub cancel_after: Option<u64>,
+    pub on_checkpoint: Option<Box<dyn Fn(u64) + Send + Sync>>,
     pub seen: Arc<Mutex<Seen>>,
 }
 
@@ -161,7 +162,10 @@ impl Observer for Watcher {
             Event::Validation { step, loss, bits_per_byte } => seen.validations.push((*step, *loss, *bits_per_byte)),
             Event::Sample { text, .. } => seen.samples.push((*text).to_owned()),
             Event::Note(text) | Event::Warning(text) => seen.notes.push((*text).to_owned()),
-            Event::Checkpoint { step } => seen.checkpoints.push(*step),
+            Event::Checkpoint { step } => {
+                seen.checkpoints.push(*step);
+                self.on_checkpoint.iter().for_each(|act| act(*step));
+            }
             _ => {}
         }
     }
