@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{keys, load, save, trusted};
+use common::{keys, load, place_in_memory, save, trusted};
 use luban_artifact::safetensors::{Dtype, Weights, write};
 use luban_artifact::{Artifact, MANIFEST, Manifest, verify};
 use luban_base::fault::{Guard, Op, Plan, Strike, run, without};
@@ -15,10 +15,10 @@ use luban_base::fault::{Guard, Op, Plan, Strike, run, without};
 fn the_old_artifact_outlives_every_fault_of_the_disk() {
     let mut tried = 0;
     for no_exchange in [false, true] {
-        for strike in [Strike::Once, Strike::Onwards] {
-            for errno in [libc::ENOSPC, libc::EIO] {
-                tried += replace_with_faults(Plan { at: None, errno, strike, no_exchange });
-            }
+        for (strike, errno) in
+            [(Strike::Once, libc::ENOSPC), (Strike::Once, libc::EIO), (Strike::Onwards, libc::ENOSPC)]
+        {
+            tried += replace_with_faults(Plan { at: None, errno, strike, no_exchange });
         }
     }
     println!("{tried} faults tried");
@@ -26,7 +26,7 @@ fn the_old_artifact_outlives_every_fault_of_the_disk() {
 
 fn replace_with_faults(plan: Plan) -> usize {
     for at in 0.. {
-        let place = tempfile::tempdir().unwrap();
+        let place = place_in_memory();
         let target = place.path().join("artifact");
         save(&target, "old").unwrap();
         let plan = Plan { at: Some(at), ..plan };
@@ -70,7 +70,7 @@ const CHECKS: [(Guard, Check); 5] = [
 fn without_any_one_guard_a_check_turns_red() {
     assert_eq!(CHECKS.map(|(guard, _)| guard), Guard::ALL, "each guard has its check");
     for (guard, check) in CHECKS {
-        let place = tempfile::tempdir().unwrap();
+        let place = place_in_memory();
         assert_eq!(check(&place.path().join("on")), Ok(()), "{guard:?}");
         let off = without(guard, || check(&place.path().join("off")));
         assert!(off.is_err(), "nothing noticed that the guard {guard:?} was off");

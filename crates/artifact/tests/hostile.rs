@@ -19,6 +19,8 @@ use luban_artifact::{Artifact, MANIFEST, Manifest};
 use luban_base::random::Stream;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+type Target = fn(&[u8]);
+
 fn manifest_target(data: &[u8]) {
     if let Ok(manifest) = Manifest::parse(data, Path::new("luban.json")) {
         assert_eq!(manifest.render(), data, "what is accepted has one spelling");
@@ -91,9 +93,10 @@ fn mutate(seed: &[u8], random: Stream) -> Vec<u8> {
 
 #[test]
 fn mutated_files_never_panic() {
-    let (rounds, seed) = (4000, 11);
+    let rounds = std::env::var("LUBAN_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4000);
+    let seed = 11;
     println!("{rounds} mutations a target, seed {seed}");
-    let targets: [(fn(&[u8]), Vec<u8>); 5] = [
+    let targets: [(Target, Vec<u8>); 5] = [
         (manifest_target, manifest()),
         (tensors_target, tensors()),
         (source_target, b"hf:org/name@main".to_vec()),

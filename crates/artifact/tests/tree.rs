@@ -41,7 +41,7 @@ fn a_whole_tree_is_good() {
 /// Flips each byte of each file (by one bit, which one depends on the place) and looks whether the file is named.
 #[test]
 fn every_flipped_byte_is_named() {
-    let place = tempfile::tempdir().unwrap();
+    let place = common::place_in_memory();
     let model = family(place.path());
     let mut flips = 0;
     for file in files_below(place.path()) {

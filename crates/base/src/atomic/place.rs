@@ -50,8 +50,9 @@ impl Temp {
             tries += 1;
             match make(&path) {
                 // A name left by a dead process with our number, or a cleaner that came before the lock.
-                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists && tries < TRIES_MAX => {
-                }
+                Err(Error::Io { source, .. })
+                    if matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound)
+                        && tries < TRIES_MAX => {}
                 Err(error) => return Err(error),
                 Ok(lock) => {
                     let temp = Self { path, lock };
