@@ -34,6 +34,7 @@ mod pieces;
 pub mod quality;
 pub mod report;
 mod source;
+mod streams;
 
 pub use corpus::{BuildOptions, Corpus};
 pub use document::{Document, Split};

@@ -56,23 +56,56 @@ fn near_duplicates_among_the_poems_are_found() {
     assert!(train.len() + valid.len() > 4500, "{}", report::render(&report));
 }
 
+/// A package that depends on some leaves of this workspace's own dependencies, so that everything is there offline.
+fn package(place: &Place, names: &[&str]) -> PathBuf {
+    let lock = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock")).unwrap();
+    let of_registry = |name: &&str| {
+        let start = format!("[[package]]\nname = \"{name}\"\n");
+        let rest = &lock[lock.find(&start).unwrap_or_else(|| panic!("{name} is no dependency any more"))..];
+        rest[..rest.find("\n\n").unwrap_or(rest.len())].to_string()
+    };
+    let entries: Vec<String> = names.iter().map(of_registry).collect();
+    let requirement = |(name, entry): (&&str, &String)| {
+        let version =
+            entry.lines().find_map(|line| line.strip_prefix("version = ")).unwrap().trim_matches('"').to_string();
+        format!("{name} = \"={version}\"\n")
+    };
+    let requirements: String = names.iter().zip(&entries).map(requirement).collect();
+    let own = format!("[[package]]\nname = \"probe\"\nversion = \"0.1.0\"\ndependencies = {names:?}");
+    let package = "[package]\nname = \"probe\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n";
+    place.write("package/Cargo.toml", package.to_string() + &requirements);
+    place.write("package/Cargo.lock", format!("version = 4\n\n{own}\n\n{}\n", entries.join("\n\n")));
+    place.write("package/src/lib.rs", "//! Our own code, which is no dependency and must not be in the corpus.\n");
+    place.data().join("package")
+}
+
 #[test]
 fn the_dependencies_sources_are_split_by_crate_with_licences() {
     let place = Place::new();
-    let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let options = BuildOptions::new(Source::CargoDependencies { manifest_dir: manifest_dir.clone() });
-    let fingerprint = options.source_fingerprint().unwrap();
+    let manifest_dir = package(&place, &["cfg-if", "either", "itoa", "memchr"]);
+    let source = Source::CargoDependencies { manifest_dir };
+    let fingerprint = BuildOptions::new(source.clone()).source_fingerprint().unwrap();
     assert_eq!(fingerprint["cargo_lock"].as_str().map(str::len), Some(64));
-    // Looking through all of it takes too long without optimisation: one crate's folder stands for the rest.
-    let metadata = std::process::Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
-        .current_dir(&manifest_dir)
-        .output()
-        .unwrap();
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let serde = packages.iter().find(|package| package["name"] == "serde_json").unwrap();
-    let folder = Path::new(serde["manifest_path"].as_str().unwrap()).parent().unwrap();
-    let (_, report) = build(&place, folder.join("src"));
-    assert!(report.train.bytes > 300_000, "{}", report::render(&report));
+    let artifact = place.build_with(|options| options.source = source).unwrap();
+    let (train, valid) = (documents(&artifact, Split::Train), documents(&artifact, Split::Valid));
+    assert!(groups(&train).is_disjoint(&groups(&valid)));
+    let all: BTreeSet<&str> = groups(&train).union(&groups(&valid)).copied().collect();
+    assert_eq!(all, BTreeSet::from(["cfg-if", "either", "itoa", "memchr"]));
+    for document in train.iter().chain(&valid) {
+        assert!(document.source.starts_with(&format!("{}-", document.group)), "{}", document.source);
+        assert!(document.license.contains("MIT"), "{}", document.license);
+    }
+    let report = Report::open(&artifact).unwrap();
+    assert!(report.dropped["number-table"].documents >= 1, "memchr's table of byte ranks");
+}
+
+#[test]
+fn a_folder_without_a_package_says_so() {
+    let place = Place::new();
+    let source = Source::CargoDependencies { manifest_dir: place.data() };
+    let error = place.build_with(|options| options.source = source).unwrap_err().to_string();
+    assert!(
+        error.contains("there is no") && error.contains("Cargo.toml") && error.contains("your own text"),
+        "{error}"
+    );
 }

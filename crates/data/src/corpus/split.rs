@@ -9,7 +9,7 @@ use super::entry::{Entry, Fate};
 use super::reread::Rereader;
 use super::scan::{Place, Scanner};
 use crate::source::SourceFile;
-use crate::{Error, Result, Split};
+use crate::{Error, Result, Split, streams};
 
 /// How much of a source is held back that is one group, and has to be cut.
 const END_SHARE: f64 = 0.05;
@@ -61,7 +61,7 @@ fn choose<'a>(groups: &'a BTreeMap<String, u64>, options: &BuildOptions) -> BTre
 
 /// A group's random number: depends on the seed and its name alone.
 fn draw(seed: u64, name: &str) -> u64 {
-    let path: Vec<u64> = "split".bytes().chain(name.bytes()).map(u64::from).collect();
+    let path: Vec<u64> = std::iter::once(streams::SPLIT).chain(name.bytes().map(u64::from)).collect();
     Stream::new(seed, &path).u64_at(0)
 }
 

@@ -18,7 +18,7 @@ use crate::document::{Document, Split};
 use crate::error::Context;
 use crate::report::{self, Report};
 use crate::source::SourceFile;
-use crate::{Error, Result};
+use crate::{Error, Result, streams};
 
 /// Documents between two progress events.
 const REPORT_EVERY: usize = 512;
@@ -56,7 +56,7 @@ pub(super) fn write(
 /// The kept texts in the order in which they are written; settles which of them go beyond a side's limit.
 fn order(entries: &mut [Entry], options: &BuildOptions) -> Vec<usize> {
     let mut order: Vec<usize> = (0..entries.len()).filter(|&index| entries[index].is_kept()).collect();
-    Stream::new(options.seed, &[0x6f72_6465_72]).shuffle(&mut order); // "order"
+    Stream::new(options.seed, &[streams::ORDER]).shuffle(&mut order);
     let mut room = BTreeMap::from([("train.jsonl", options.max_bytes), ("valid.jsonl", options.valid_max_bytes)]);
     order.retain(|&index| {
         let Fate::Kept(split) = entries[index].fate else { return false };

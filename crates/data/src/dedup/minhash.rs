@@ -4,6 +4,7 @@
 use luban_base::random::{Stream, mix};
 
 use super::shingles;
+use crate::streams;
 
 /// Minima that make one band.
 const ROWS: usize = 6;
@@ -23,7 +24,7 @@ pub(crate) struct MinHash {
 
 impl MinHash {
     pub(crate) fn new(seed: u64) -> Self {
-        let draws = Stream::new(seed, &[0x6d69_6e68_6173_68]); // "minhash"
+        let draws = Stream::new(seed, &[streams::PERMUTATIONS]);
         Self {
             multipliers: std::array::from_fn(|index| draws.u64_at(2 * index as u64) | 1),
             offsets: std::array::from_fn(|index| draws.u64_at(2 * index as u64 + 1)),

@@ -18,7 +18,7 @@ use luban_base::random::Stream;
 use luban_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
-use crate::{Corpus, Error, Result};
+use crate::{Corpus, Error, Result, streams};
 pub use stream::Cursor;
 use stream::TokenStream;
 
@@ -132,7 +132,7 @@ impl Loader {
             sequence.push(self.stream.peek()?);
             self.block.push(sequence);
         }
-        Stream::new(seed, &[0x626c_6f63_6b, self.position.block]).shuffle(&mut self.block); // "block"
+        Stream::new(seed, &[streams::BLOCK, self.position.block]).shuffle(&mut self.block);
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ use crate::{Error, Result};
 
 /// Largest document of the sample: longer ones are cut, so that a single huge file cannot break the bound.
 const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+/// The label of the random stream; changing it changes every tokenizer that is trained on a part of its texts.
+const SAMPLE: u64 = 1;
 /// How many documents pass between two looks at the stop flag.
 const CANCEL_EVERY: u64 = 256;
 
@@ -16,7 +18,7 @@ const CANCEL_EVERY: u64 = 256;
 /// the seed and its number alone, so the choice does not depend on anything but the order of the texts. Returned in
 /// the order they came.
 pub(super) fn draw(texts: impl Iterator<Item = String>, options: &TrainOptions) -> Result<Vec<String>> {
-    let keys = Stream::new(options.seed, &[0x7361_6d70_6c65]); // "sample"
+    let keys = Stream::new(options.seed, &[SAMPLE]);
     let mut kept: BinaryHeap<(u64, u64, String)> = BinaryHeap::new();
     let mut bytes = 0;
     for (number, mut text) in (0_u64..).zip(texts) {
