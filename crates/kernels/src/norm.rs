@@ -277,6 +277,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn not_a_number_stays_in_its_row() {
+        let (mut x, weight) = (random(1, 3 * 40), random(2, 40));
+        x[40 + 39] = f32::NAN;
+        let (mut rms, mut layer) = (x.clone(), x.clone());
+        rms_norm(&x, &weight, 1e-5, &mut rms, None);
+        layer_norm(&x, &weight, None, 1e-5, &mut layer, None);
+        for (i, (rms, layer)) in rms.iter().zip(&layer).enumerate() {
+            assert_eq!((rms.is_nan(), layer.is_nan()), (i / 40 == 1, i / 40 == 1), "element {i}");
+        }
+    }
+
     /// dx, dweight and dbias, one after the other.
     fn gradients(centered: bool, x: &[f32], weight: &[f32], dy: &[f32]) -> Vec<f32> {
         let rows = x.len() / weight.len();

@@ -108,10 +108,11 @@ impl Span<'_> {
             for i in (0..padded).step_by(LANES) {
                 (S::at(from, i) * S::splat(shape.scale)).put(to, i);
             }
-            // The rows of a head lie far apart, which the hardware does not foresee.
+            // The rows of a head lie far apart, so the hardware foresees neither what is read next nor what is written.
             let next = head + (TILE_ROWS / shape.group()).max(1) * shape.heads;
             for i in (0..shape.head_width).step_by(LANES) {
                 prefetch(self.queries.q.as_ptr().wrapping_add(next * shape.head_width + i));
+                prefetch(self.queries.out.address(head * shape.head_width + i));
             }
             state.visible[r] = if shape.causal { position + 1 } else { self.queries.length };
         }

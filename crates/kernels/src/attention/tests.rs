@@ -109,8 +109,10 @@ fn gradients_of_larger_shapes_agree_with_the_reference() {
 fn gradients(case: &Case, dout: &[f32]) -> Vec<f32> {
     let (out, lse) = case.forward();
     let (mut q, mut k, mut v) = (vec![9.0; case.q.len()], vec![9.0; case.k.len()], vec![9.0; case.v.len()]);
-    let saved = Saved { inputs: case.inputs(), out: &out, lse: &lse };
-    backward(&case.shape, &case.sequences, saved, dout, Gradients { q: &mut q, k: &mut k, v: &mut v });
+    let [out, lse, dout] = [&out, &lse, dout].map(Guarded::new);
+    let [gq, gk, gv] = [&case.q, &case.k, &case.v].map(|x| Guarded::new(x));
+    let saved = Saved { inputs: Inputs { q: &gq, k: &gk, v: &gv }, out: &out, lse: &lse };
+    backward(&case.shape, &case.sequences, saved, &dout, Gradients { q: &mut q, k: &mut k, v: &mut v });
     [q, k, v].concat()
 }
 
