@@ -96,6 +96,7 @@ pub struct Engine {
     tokenizer: Arc<Tokenizer>,
     info: ModelInfo,
     blocks_total: usize,
+    queue_max: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -143,12 +144,13 @@ impl Engine {
             backend: ModelBackend::new(Arc::new(model), sizes.blocks),
             blocks_total: sizes.blocks,
             common: Common { tokenizer: Arc::clone(&tokenizer), ends, context: sizes.context },
-            limits: Limits { sequences_max: options.sequences_max, step_tokens_max: options.step_tokens_max },
+            limits: sizes.limits,
             inbox: Arc::clone(&inbox),
             counters: Arc::clone(&counters),
         };
         let thread = Mutex::new(Some(spawn(Worker::new(parts), options.threads)?));
-        Ok(Self { inbox, counters, tokenizer, info, blocks_total: sizes.blocks, thread })
+        let (blocks_total, queue_max) = (sizes.blocks, options.queue_max);
+        Ok(Self { inbox, counters, tokenizer, info, blocks_total, queue_max, thread })
     }
 
     /// What is served.
@@ -159,6 +161,11 @@ impl Engine {
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer
+    }
+
+    /// Most requests that wait, and so most that [`Self::submit_all`] takes at a time.
+    pub fn queue_max(&self) -> usize {
+        self.queue_max
     }
 
     /// What the engine has done and is doing.
@@ -249,6 +256,9 @@ impl Drop for Engine {
     }
 }
 
+/// What a cache may take in any case: a block of every model that fits this machine.
+const CACHE_BYTES_MIN: u64 = 64 << 20;
+
 fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -> Result<()> {
     let spec = model.spec();
     let unsupported = |why: String| Err(Error::Unsupported { what: "generate text", why });
@@ -258,6 +268,11 @@ fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -
     if tokenizer.vocab_size() > spec.vocab {
         let (tokens, rows) = (tokenizer.vocab_size(), spec.vocab);
         return unsupported(format!("its tokenizer has {tokens} tokens, its vocabulary {rows}"));
+    }
+    let block = block_bytes(spec);
+    if options.context.is_none() && block > options.cache_bytes_max.max(CACHE_BYTES_MIN) {
+        let most = options.cache_bytes_max;
+        return unsupported(format!("{BLOCK_TOKENS} positions take {block} bytes of cache; it may have {most}"));
     }
     let bounds = [
         ("the context", options.context, spec.context),
@@ -278,10 +293,14 @@ fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -
     Ok(())
 }
 
-/// How long sequences may be, and how many cache blocks there are.
+/// Activations that a step keeps at a time, in numbers: 64 MiB of the widest rows, whatever a model's shape.
+const ACTIVATIONS_MAX: usize = 16 << 20;
+
+/// How long sequences may be, how many cache blocks there are, and what a step takes.
 struct Sizes {
     context: usize,
     blocks: usize,
+    limits: Limits,
 }
 
 impl Sizes {
@@ -292,7 +311,13 @@ impl Sizes {
         let context = options.context.unwrap_or(own.min(affordable.saturating_mul(BLOCK_TOKENS)));
         let for_one = context.div_ceil(BLOCK_TOKENS);
         let for_all = for_one.saturating_mul(options.sequences_max);
-        Self { context, blocks: affordable.clamp(for_one, for_all) }
+        let spec = model.spec();
+        let widest = spec.ffn_width.max(spec.query_width()).max(spec.width);
+        let limits = Limits {
+            sequences_max: options.sequences_max.min((ACTIVATIONS_MAX / spec.vocab).max(1)),
+            step_tokens_max: options.step_tokens_max.min((ACTIVATIONS_MAX / widest).max(1)),
+        };
+        Self { context, blocks: affordable.clamp(for_one, for_all), limits }
     }
 }
 

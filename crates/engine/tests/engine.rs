@@ -53,15 +53,16 @@ fn wait_for(engine: &Engine, state: impl Fn(&Stats) -> bool) -> Stats {
 
 #[test]
 fn the_same_request_gets_the_same_answer_in_any_company() {
+    let count = support::number("LUBAN_FAULT_PROMPTS", 12);
     let alone = engine(EngineOptions { sequences_max: 1, threads: Some(1), ..EngineOptions::default() });
-    let expected: Vec<Vec<Event>> = (0..12).map(|number| all(alone.submit(request(number)).unwrap())).collect();
+    let expected: Vec<Vec<Event>> = (0..count).map(|number| all(alone.submit(request(number)).unwrap())).collect();
     let crowds = [
         EngineOptions { threads: Some(2), ..EngineOptions::default() },
         EngineOptions { step_tokens_max: 5, threads: Some(1), ..EngineOptions::default() },
     ];
     for options in crowds {
-        let together = engine(options);
-        let answers = together.submit_all((0..12).map(request).collect()).unwrap();
+        let together = engine(EngineOptions { queue_max: count as usize, ..options });
+        let answers = together.submit_all((0..count).map(request).collect()).unwrap();
         let found: Vec<Vec<Event>> = answers.into_iter().map(all).collect();
         assert_eq!(found, expected);
     }
@@ -114,7 +115,8 @@ fn leaving_gives_back_every_block() {
     let engine = engine(EngineOptions { sequences_max: 4, ..EngineOptions::default() });
     let start = engine.stats();
     assert_eq!(start.blocks_free, start.blocks_total);
-    for number in 0..200u64 {
+    let count = support::number("LUBAN_FAULT_LEAVERS", 200);
+    for number in 0..count {
         let long = Request { max_tokens: 150, prompt: tokens(number, 40, 300), ..request(number) };
         let mut answer = engine.submit(long).unwrap();
         for _ in 0..number % 4 {
@@ -123,7 +125,7 @@ fn leaving_gives_back_every_block() {
     }
     let end = wait_for(&engine, |stats| stats.live == 0 && stats.queued == 0);
     assert_eq!(end.blocks_free, start.blocks_total);
-    assert_eq!(end.finished + end.cancelled, 200);
+    assert_eq!(end.finished + end.cancelled, count);
 }
 
 #[test]

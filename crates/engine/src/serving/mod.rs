@@ -8,6 +8,7 @@ mod weight;
 
 use luban_artifact::ModelFiles;
 use luban_kernels::attention::HEAD_WIDTH_MAX;
+use luban_kernels::matmul;
 use luban_model::io::WeightData;
 use luban_model::spec::Head;
 use luban_model::weights::{Role, Slot};
@@ -50,6 +51,7 @@ impl ServingModel {
             let why = format!("its heads are {} wide; at most {HEAD_WIDTH_MAX} are supported", spec.head_width);
             return Err(Error::Unsupported { what: "be served", why });
         }
+        check_packing(&spec)?;
         // Heads that score every token by its embedding multiply with that table.
         let tied = matches!(spec.head, Head::Vocabulary { tied: true } | Head::MaskedToken);
         let (mut bytes, mut quantized) = (0, false);
@@ -89,6 +91,27 @@ impl ServingModel {
     pub fn precision(&self) -> &'static str {
         if self.quantized { "int8" } else { "f32" }
     }
+}
+
+/// Elements that packing may add to a model, beyond as many as it has.
+const PADDING_MAX: u64 = 16 << 20;
+
+/// Packed matrices have whole panels of outputs. That is next to nothing in honest models; one whose every matrix has
+/// a single output would grow many times over.
+fn check_packing(spec: &Spec) -> Result<()> {
+    let (mut plain, mut packed) = (0u64, 0u64);
+    for slot in luban_model::weights::slots(spec) {
+        plain += slot.len() as u64;
+        packed += match *slot.shape.as_slice() {
+            [outputs, inputs] => matmul::packed_len(inputs, outputs) as u64,
+            _ => slot.len() as u64,
+        };
+    }
+    if packed <= 2 * plain + PADDING_MAX {
+        return Ok(());
+    }
+    let why = format!("its {plain} weights would take room for {packed}, since its matrices are too narrow");
+    Err(Error::Unsupported { what: "be served", why })
 }
 
 /// The canonical name of the token embedding.

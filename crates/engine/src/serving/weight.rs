@@ -45,8 +45,8 @@ pub struct Table {
 
 #[derive(Debug)]
 enum Values {
-    F32(Buffer<f32>),
-    I8 { values: Buffer<i8>, scales: Vec<f32> },
+    F32(Vec<f32>),
+    I8 { values: Vec<i8>, scales: Vec<f32> },
 }
 
 impl ServingWeight {
@@ -59,8 +59,8 @@ impl ServingWeight {
     pub(super) fn table(data: WeightData, rows: usize, width: usize, is_map: bool) -> Self {
         let map = is_map.then(|| Matrix::pack(&data, rows, width));
         let values = match data {
-            WeightData::F32(values) => Values::F32(Buffer::from_slice(&values)),
-            WeightData::I8 { values, scales } => Values::I8 { values: Buffer::from_slice(&values), scales },
+            WeightData::F32(values) => Values::F32(values),
+            WeightData::I8 { values, scales } => Values::I8 { values, scales },
         };
         Self::Table { rows: Table { width, values }, map }
     }

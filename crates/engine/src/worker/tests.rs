@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use luban_base::progress::Silent;
+use luban_base::random::Stream;
 use luban_text::{Tokenizer, TrainOptions};
 
 use super::*;
@@ -50,7 +51,9 @@ impl Backend for Formula {
                 let last = index + 1 == piece.tokens.len();
                 if piece.wanted == Wanted::All || (piece.wanted == Wanted::Last && last) {
                     let sum = before + u64::from(token);
-                    let row = (0..VOCAB as u64).map(|id| ((sum * 31 + id * 17) % 251) as f32 / 25.0);
+                    // The tokens with a meaning of their own never follow by themselves.
+                    let logit = |id: u64| if id < 290 { ((sum * 31 + id * 17) % 251) as f32 / 25.0 } else { -100.0 };
+                    let row = (0..VOCAB as u64).map(logit);
                     self.logits.extend(row.map(|logit| if token == BROKEN { f32::NAN } else { logit }));
                 }
             }
@@ -155,23 +158,36 @@ fn answers_in_company_equal_those_alone() {
 
 #[test]
 fn only_the_poisoned_request_fails() {
-    let mut poisoned: Vec<Request> = (1..30).map(request).collect();
-    for (index, token) in [(3, POISON), (4, BROKEN), (11, BROKEN), (12, POISON), (28, POISON)] {
-        let last = poisoned[index].prompt.len() - 1;
-        poisoned[index].prompt[last] = token;
+    let tries = std::env::var("LUBAN_FAULT_POISON").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    for seed in 0..tries {
+        poison_one(seed);
+    }
+    println!("LUBAN_FAULT_POISON={tries}");
+}
+
+/// One request among eight makes the model panic or go wrong, in its prompt.
+fn poison_one(seed: u64) {
+    let random = Stream::new(seed, &[]);
+    let mut requests: Vec<Request> = (0..8).map(|i| request(1 + random.below_at(i, 60) as u32)).collect();
+    let victim = random.below_at(8, 8) as usize;
+    let last = requests[victim].prompt.len() - 1;
+    let place = random.below_at(9, last as u64 + 1) as usize;
+    match seed % 2 {
+        0 => requests[victim].prompt[place] = POISON,
+        _ => requests[victim].prompt[last] = BROKEN,
     }
     let bench = start(64);
-    let answers: Vec<Answer> = poisoned.iter().map(|request| bench.ask(request.clone())).collect();
-    for (request, answer) in poisoned.into_iter().zip(answers) {
-        let is_poisoned = request.prompt.iter().any(|&token| token == POISON || token == BROKEN);
+    let answers: Vec<Answer> = requests.iter().map(|request| bench.ask(request.clone())).collect();
+    for (index, (request, answer)) in requests.into_iter().zip(answers).enumerate() {
         let found = outcome(answer);
-        assert_eq!(found.1.is_none(), is_poisoned);
-        if !is_poisoned {
-            assert_eq!(found, alone(request));
+        if index == victim {
+            assert_eq!(found.1, None, "seed {seed}");
+        } else {
+            assert_eq!(found, alone(request), "seed {seed}, request {index}");
         }
     }
     let stats = bench.end();
-    assert_eq!((stats.finished, stats.failed), (24, 5));
+    assert_eq!((stats.finished, stats.failed), (7, 1), "seed {seed}");
 }
 
 #[test]

@@ -10,6 +10,13 @@ use luban_model::io::WeightData;
 use luban_model::weights::{Role, Slot};
 use luban_text::{Tokenizer, TrainOptions};
 
+/// How often to try: more than `default` where the environment says so.
+pub fn number(name: &str, default: u64) -> u64 {
+    let number = std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    println!("{name}={number}");
+    number
+}
+
 /// Decoders of both families, with odd widths, grouped heads and contexts longer than a cache block.
 pub fn decoders() -> Vec<Spec> {
     let llama = Spec { kv_heads: 2, head_width: 6, context: 200, ..Spec::llama(24, 2, 4, 300) };

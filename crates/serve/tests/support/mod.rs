@@ -18,6 +18,13 @@ use luban_serve::{ServeOptions, Server};
 use luban_text::{Tokenizer, TrainOptions};
 use serde_json::Value;
 
+/// How often to try: more than `default` where the environment says so.
+pub fn number(name: &str, default: usize) -> usize {
+    let number = std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    println!("{name}={number}");
+    number
+}
+
 /// A key that opens the servers of these tests.
 pub const KEY: &str = "sk-test-0123456789abcdef";
 /// The model's name.

@@ -59,7 +59,9 @@ impl Ask {
         let (echo, stream) = (fields.flag("echo")?, fields.flag("stream")?);
         let least = i64::from(!echo);
         let max_tokens = fields.integer("max_tokens", least..=context)?;
-        let n = fields.integer("n", 1..=N_MAX)?.unwrap_or(1) as usize;
+        // More than the queue holds would be turned away for ever.
+        let choices_max = CHOICES_MAX.min(app.engine.queue_max());
+        let n = fields.integer("n", 1..=N_MAX.min(choices_max as i64))?.unwrap_or(1) as usize;
         let ask = Self {
             n,
             stream,
@@ -69,7 +71,7 @@ impl Ask {
             max_tokens: max_tokens.unwrap_or(MAX_TOKENS_DEFAULT.min(context)) as usize,
             sampling: sampling(&fields)?,
             stop: stops(fields.take("stop"))?,
-            prompts: prompts(fields.take("prompt"), CHOICES_MAX / n, app)?,
+            prompts: prompts(fields.take("prompt"), choices_max / n, app)?,
         };
         Ok(ask)
     }
