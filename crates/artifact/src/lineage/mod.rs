@@ -72,6 +72,8 @@ pub struct Details {
     pub dir: PathBuf,
     /// The stage that made it.
     pub stage: Option<String>,
+    /// Where it was pulled from.
+    pub source: Option<String>,
     /// The program that made it.
     pub program: String,
     /// When it was made, in seconds since 1970-01-01 UTC.
@@ -87,6 +89,7 @@ impl Details {
         Self {
             dir: dir.to_owned(),
             stage: manifest.stage.clone(),
+            source: manifest.settings.get("source").and_then(|source| source.as_str()).map(str::to_owned),
             program: manifest.program.clone(),
             created_unix_s: manifest.created_unix_s,
             files: manifest.files.len(),

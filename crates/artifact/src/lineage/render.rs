@@ -73,8 +73,9 @@ fn node_label(node: &Node) -> String {
 
 fn details_label(node: &Node, digest: &str, details: &Details) -> String {
     let stage = details.stage.as_ref().map_or_else(String::new, |stage| format!(" by {stage}"));
+    let from = details.source.as_ref().map_or_else(String::new, |source| format!(" from {source}"));
     let size = format!("{} files, {}", details.files, bytes(details.bytes));
-    format!("{} {} {digest}{stage} ({size}, {})", name_of(&details.dir), node.kind, details.program)
+    format!("{} {} {digest}{stage}{from} ({size}, {})", name_of(&details.dir), node.kind, details.program)
 }
 
 fn group_label(group: &SourceGroup) -> String {
