@@ -64,6 +64,42 @@ fn from_text_to_answers() {
     damage_is_named(place);
 }
 
+/// Ctrl-C saves; the same command goes on, and ends with the very weights of a run that nobody interrupted.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_goes_on() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    write_texts(place);
+    let long = [QUICKSTART, &["--set", "model.steps=300"]].concat();
+    let whole = [&long[..], &["--out", "whole"]].concat();
+    let broken = [&long[..], &["--out", "broken"]].concat();
+    luban(place, &whole).good();
+    let mut run = command(place).args(&broken).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(run.stderr.take().unwrap()).lines();
+    let mut said = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        if line.starts_with("step 30: validation") {
+            interrupt(run.id());
+        }
+        said.push(line);
+    }
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{said:?}");
+    let said = said.join("\n");
+    assert!(said.contains("error: stopped before the end; step"), "{said}");
+    assert!(said.contains("run the same command again to go on"), "{said}");
+    let on = luban(place, &broken).good();
+    assert!(on.err.contains("going on after step"), "{}", on.err);
+    let weights = |run: &str| fs::read(place.join(run).join("model/model.safetensors")).unwrap();
+    assert!(weights("whole") == weights("broken"), "the weights differ");
+}
+
+#[cfg(unix)]
+fn interrupt(process: u32) {
+    let sent = std::process::Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
 fn second_run_does_nothing(place: &Path) {
     let before = Instant::now();
     let ran = luban(place, &[QUICKSTART, &["--json"]].concat()).good();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use luban_artifact::{Artifact, Kind, Manifest, ModelFiles, Trusted};
+use luban_data::report;
 use luban_model::Spec;
 use luban_model::families::read_config;
 use luban_model::plan::Parameters;
@@ -48,7 +49,10 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
         Some(artifact) => {
             let trusted = Trusted::load(&home(global)?)?.contains(&artifact.manifest().signer);
             let seen = Seen { artifact, shape, digest, trusted };
-            if global.json { output::json(&seen.json()) } else { output::text(&seen.text()) }
+            match global.json {
+                true => output::json(&seen.json()),
+                false => output::text(&(seen.text() + &corpus_report(artifact)?)),
+            }
         }
         None => unmanaged(&files, shape, &digest, global),
     }
@@ -144,6 +148,14 @@ fn details(manifest: &Manifest) -> String {
         text += &format!("  {name}: {}, {}\n", bytes(entry.size as f64), digest.get(..12).unwrap_or(&digest));
     }
     text
+}
+
+/// What was kept and dropped, for a corpus that says so.
+fn corpus_report(artifact: &Artifact) -> Outcome<String> {
+    if artifact.kind() != Kind::Corpus || !artifact.exists(report::FILE) {
+        return Ok(String::new());
+    }
+    Ok(format!("\n{}", report::render(&report::Report::open(artifact)?)))
 }
 
 fn section<'a>(title: &str, entries: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {

@@ -8,9 +8,9 @@ use luban_flow::{Recipe, runner};
 use serde_json::json;
 
 use super::serve;
-use super::stage::{failure, outcome_json};
+use super::stage::{failure, outcome_json, summary};
 use crate::args::Global;
-use crate::format::duration;
+use crate::format::{duration, table};
 use crate::output::{self, Outcome};
 use crate::session::{Interrupt, Session};
 
@@ -62,11 +62,11 @@ pub fn run_recipe(recipe: &Recipe, global: &Global) -> Outcome {
         let stages = outcomes.iter().map(outcome_json).collect::<Vec<_>>();
         return output::json(&json!({ "recipe": recipe.name, "out": recipe.out, "stages": stages }));
     }
-    let mut text = String::new();
-    for outcome in &outcomes {
-        let Some(artifact) = &outcome.artifact else { continue };
+    let row = |outcome: &runner::Outcome| {
+        let artifact = outcome.artifact.as_ref()?;
         let when = if outcome.up_to_date { "up to date".to_owned() } else { duration(outcome.seconds) };
-        text += &format!("{:14} {} ({when})\n", outcome.name, artifact.dir().display());
-    }
-    output::text(&text)
+        Some(vec![outcome.name.clone(), artifact.dir().display().to_string(), when, summary(artifact)])
+    };
+    let rows = outcomes.iter().filter_map(row).collect::<Vec<_>>();
+    output::text(&table("llll", &rows))
 }

@@ -9,7 +9,7 @@ use luban_flow::{Error, runner};
 use serde_json::{Value, json};
 
 use crate::args::Global;
-use crate::format::{bytes, duration};
+use crate::format::{bytes, count, duration, grouped};
 use crate::output::{self, Failure, Outcome};
 use crate::session::{Interrupt, Session};
 
@@ -90,6 +90,22 @@ fn describe(artifact: &Artifact, outcome: &runner::Outcome) -> String {
         }
     }
     text
+}
+
+/// The figures of an artifact that one wants to see first, in one line.
+pub fn summary(artifact: &Artifact) -> String {
+    let metrics = &artifact.manifest().metrics;
+    let real = |name: &str| metrics.get(name).and_then(Value::as_f64);
+    let phrases = [
+        real("train_bytes").map(|value| format!("{} of training text", bytes(value))),
+        real("vocab_size").map(|value| format!("{} tokens", grouped(value as u64))),
+        real("parameters").map(|value| format!("{} parameters", count(value))),
+        real("compression_ratio").map(|value| format!("{value:.2} times smaller")),
+        real("perplexity").map(|value| format!("perplexity {value:.2}")),
+        real("perplexity_before").map(|value| format!("{value:.2} before")),
+        real("bits_per_byte").map(|value| format!("{value:.3} bits a byte")),
+    ];
+    phrases.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A line for a metric that has one value.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use luban_artifact::{Artifact, Kind};
+use luban_data::report::{self, Report};
 use luban_data::{BuildOptions, Source, corpus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -87,7 +88,11 @@ impl Stage for DataBuild {
         };
         match corpus::build(&options, target, context.keys, context.observer) {
             Err(luban_data::Error::Cancelled) => Err(Error::Interrupted { kept: None }),
-            built => Ok(Some(built?)),
+            built => {
+                let corpus = built?;
+                context.note(&report::render(&Report::open(&corpus)?));
+                Ok(Some(corpus))
+            }
         }
     }
 }
