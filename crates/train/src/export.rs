@@ -80,6 +80,7 @@ fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Vec<(&'
         ("parameters", json!(plan.spec.parameters())),
         ("steps", json!(progress.step)),
         ("tokens", json!(progress.tokens)),
+        ("epochs_begun", json!(progress.position.stream.epoch + 1)),
         ("seconds", json!(progress.seconds)),
         ("tokens_per_second", json!(tokens_per_second)),
         ("gflops", json!(tokens_per_second * flops_per_token(&plan.spec, plan.context) / 1e9)),

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+mod checkpoints;
 pub mod choose;
 mod error;
 mod export;

@@ -1,13 +1,11 @@
 //! Pre-training: from a corpus and a tokenizer to a model artifact, through any number of interruptions.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use luban_artifact::checkpoints::CheckpointStore;
-use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind, MANIFEST};
-use luban_base::atomic;
+use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind};
 use luban_base::cancel::Cancel;
 use luban_base::clock::Clock;
 use luban_base::progress::{Event, Observer, StepEvent};
@@ -16,6 +14,7 @@ use luban_data::Corpus;
 use luban_data::loader::{self, Loader, LoaderOptions, Split};
 use luban_text::Tokenizer;
 
+use crate::checkpoints::{remove, resume};
 use crate::choose::{self, Machine, Task};
 use crate::error::{Error, Result};
 use crate::export;
@@ -25,12 +24,18 @@ use crate::settings::{Plan, PretrainOptions};
 use crate::state::{Identity, TrainState};
 use crate::step::{StepInput, StepReport, train_step};
 
+pub use crate::checkpoints::checkpoints_dir;
+
 /// Label of the random streams of each training sample.
 const SAMPLES: u64 = 0x5E9;
 /// Time between checkpoints, unless a number of steps is given.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Checkpoints that stay; the one before the newest is there for a newest one that a disk lost.
 const CHECKPOINTS_KEPT: usize = 2;
+/// Bytes that a token stands for, roughly, with a small vocabulary.
+const BYTES_PER_TOKEN: f64 = 3.0;
+/// Repetitions of the corpus that are worth a warning.
+const EPOCHS_MANY: f64 = 8.0;
 /// Held-out text that is scored on the way; the end scores all of it.
 const VALIDATION_BYTES: u64 = 64 << 10;
 /// Most held-out text that the end scores.
@@ -68,13 +73,6 @@ pub enum Outcome {
         /// Steps done.
         step: u64,
     },
-}
-
-/// Where the checkpoints of a run to `target` lie: beside it, as `<target>.checkpoints`.
-pub fn checkpoints_dir(target: &Path) -> PathBuf {
-    let mut name = target.file_name().map_or_else(|| OsString::from("model"), OsString::from);
-    name.push(".checkpoints");
-    target.with_file_name(name)
 }
 
 /// Trains a model and leaves it at `target`. A run that was interrupted, killed included, goes on from its newest
@@ -135,34 +133,23 @@ impl<'a> Run<'a> {
         let objective = objective::by_name(&options.objective, &tokenizer)?;
         let texts = Corpus::open(corpus)?;
         let store = CheckpointStore::open(&checkpoints_dir(target))?;
-        let identity =
-            Identity { options: options.clone(), corpus: corpus.digest(), tokenizer: tokenizer_artifact.digest() };
-        let resumed = resume(options, &identity, &store, target, context.observer)?;
-        let plan = match &resumed {
-            Some(state) => state.plan.clone(),
+        let (digest, tokenizer_digest) = (corpus.digest(), tokenizer_artifact.digest());
+        let identity = Identity { options: options.clone(), corpus: digest, tokenizer: tokenizer_digest };
+        let (loader, state) = match resume(options, &identity, &store, target, context.observer)? {
+            Some(state) => go_on(state, &texts, &tokenizer, context)?,
             None => {
                 let task = Task { vocab: tokenizer.vocab_size(), causal: objective.causal() };
-                let mut machine = Machine { clock: context.clock, cancel: context.cancel };
-                let choice = choose::choose(options, task, &mut machine)?;
-                choice.notes.iter().for_each(|note| context.note(note));
-                choice.plan
+                let plan = choose_plan(options, task, context)?;
+                warn_of_repetition(&plan, corpus, context);
+                let loader = open_loader(&texts, &tokenizer, &plan)?;
+                let position = loader.position();
+                (loader, TrainState::start(identity, plan, position)?)
             }
-        };
-        let mut loader = open_loader(&texts, &tokenizer, &plan)?;
-        let state = match resumed {
-            Some(state) => {
-                let Plan { schedule, .. } = &state.plan;
-                context.note(&format!("going on after step {} of {}", state.progress.step, schedule.steps));
-                loader.seek(&state.progress.position)?;
-                state
-            }
-            None => TrainState::start(identity, plan, loader.position())?,
         };
         let held_out = held_out(&texts, &tokenizer, &state.plan, &*objective, VALIDATION_BYTES)?;
         if held_out.is_empty() {
-            context
-                .observer
-                .event(&Event::Warning("the corpus holds no validation text: nothing will be measured on it"));
+            let text = "the corpus holds no validation text: nothing will be measured on it";
+            context.observer.event(&Event::Warning(text));
         }
         let saved = Saved { step: state.progress.step, at: context.clock.elapsed() };
         Ok(Self {
@@ -312,44 +299,38 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The state of the newest whole checkpoint, if there is one and it is this run's.
-fn resume(
-    options: &PretrainOptions,
-    identity: &Identity,
-    store: &CheckpointStore,
-    target: &Path,
-    observer: &dyn Observer,
-) -> Result<Option<TrainState>> {
-    if options.fresh {
-        clear(store)?;
-        return Ok(None);
-    }
-    let Some(checkpoint) = store.latest(observer)? else { return Ok(None) };
-    let state = TrainState::read(&checkpoint)?;
-    match state.identity.difference(identity) {
-        None => Ok(Some(state)),
-        // The run was killed after its model had been written, before its checkpoints were removed.
-        Some(_) if state.is_complete() && Artifact::open(target).is_ok() => {
-            clear(store)?;
-            Ok(None)
-        }
-        Some((what, found, expected)) => Err(Error::OtherRun { path: checkpoints_dir(target), what, found, expected }),
-    }
+/// A resumed state, and the loader at its place.
+fn go_on(
+    state: TrainState,
+    texts: &Corpus,
+    tokenizer: &Arc<Tokenizer>,
+    context: Context<'_>,
+) -> Result<(Loader, TrainState)> {
+    let steps = state.plan.schedule.steps;
+    context.note(&format!("going on after step {} of {steps}", state.progress.step));
+    let mut loader = open_loader(texts, tokenizer, &state.plan)?;
+    loader.seek(&state.progress.position)?;
+    Ok((loader, state))
 }
 
-/// Removes every checkpoint.
-fn clear(store: &CheckpointStore) -> Result<()> {
-    for (_, path) in store.steps()? {
-        atomic::remove_dir(&path, MANIFEST).map_err(luban_artifact::Error::from)?;
-    }
-    Ok(())
+fn choose_plan(options: &PretrainOptions, task: Task, context: Context<'_>) -> Result<Plan> {
+    let mut machine = Machine { clock: context.clock, cancel: context.cancel };
+    let choice = choose::choose(options, task, &mut machine)?;
+    choice.notes.iter().for_each(|note| context.note(note));
+    Ok(choice.plan)
 }
 
-/// Removes every checkpoint, and their folder where nothing else is in it.
-fn remove(store: &CheckpointStore) -> Result<()> {
-    clear(store)?;
-    let _ = std::fs::remove_dir(store.dir());
-    Ok(())
+/// Says so when the run will see its text many times: beyond a few, it learns it by heart (Muennighoff et al. 2023).
+fn warn_of_repetition(plan: &Plan, corpus: &Artifact, context: Context<'_>) {
+    let bytes = corpus.manifest().files.get("train.jsonl").map_or(0, |entry| entry.size);
+    let epochs = plan.tokens() as f64 * BYTES_PER_TOKEN / bytes.max(1) as f64;
+    if epochs > EPOCHS_MANY {
+        let text = format!(
+            "the run will read the corpus about {epochs:.0} times and learn it by heart: more text, or fewer \
+             --minutes or --steps, would serve better"
+        );
+        context.observer.event(&Event::Warning(&text));
+    }
 }
 
 fn open_tokenizer(artifact: &Artifact) -> Result<Tokenizer> {

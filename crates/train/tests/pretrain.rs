@@ -128,6 +128,18 @@ fn what_was_done_after_the_last_checkpoint_is_done_again() {
 }
 
 #[test]
+fn a_run_that_will_read_its_corpus_too_often_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    for (steps, warns) in [(100, false), (5000, true)] {
+        let watcher = Watcher::cancelling(1);
+        fixture.run(&PretrainOptions { fresh: true, ..tiny(steps) }, "model", &watcher).unwrap();
+        let seen = watcher.seen.lock().unwrap();
+        assert_eq!(seen.notes.iter().any(|note| note.contains("learn it by heart")), warns, "{:?}", seen.notes);
+    }
+}
+
+#[test]
 fn a_checkpoint_of_another_run_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());
@@ -193,6 +205,27 @@ fn a_finished_run_whose_checkpoints_were_left_behind_does_not_block_the_next() {
     fixture.finish(&again, "model");
     assert!(!checkpoints.exists());
     assert_eq!(Artifact::open(&fixture.dir.join("model")).unwrap().manifest().settings["seed"], 3);
+}
+
+#[test]
+fn a_masked_model_trains_and_resumes_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let options = PretrainOptions { objective: "masked".to_owned(), ..tiny(60) };
+    let error = fixture.run(&options, "model", &Watcher::default()).unwrap_err().to_string();
+    assert!(error.contains("objective is masked; expected a tokenizer with a mask token"), "{error}");
+
+    let fixture = fixture.with_mask_token();
+    let watcher = Watcher::default();
+    let Outcome::Finished(model) = fixture.run(&options, "unbroken", &watcher).unwrap() else { panic!("interrupted") };
+    let losses = watcher.seen.lock().unwrap().losses.clone();
+    assert!(losses[59].1 < losses[0].1 - 1.0, "{losses:?}");
+    let files = ModelFiles::open(model.dir()).unwrap();
+    let source = luban_model::io::read(&files).unwrap();
+    assert_eq!((source.family().name, source.spec().causal), ("bert", false));
+    fixture.run(&options, "model", &Watcher::cancelling(23)).unwrap();
+    fixture.finish(&options, "model");
+    assert!(fixture.weights("model") == fixture.weights("unbroken"));
 }
 
 #[test]

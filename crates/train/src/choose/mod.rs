@@ -147,7 +147,7 @@ fn choose_shape(
         speed / 1e9,
         options.minutes,
         budget,
-        millions(wanted)
+        rounded(wanted)
     ));
     Ok(shape)
 }
@@ -244,7 +244,7 @@ fn describe(plan: &Plan, step_s: Option<f64>) -> String {
     format!(
         "model: {} parameters, {} layers of width {}, {} heads, vocabulary {}; {} steps ({measured}) of {} tokens \
          ({} sequences of {}), {} tokens in all; learning rate up to {:.2e}",
-        millions(spec.parameters() as f64),
+        rounded(spec.parameters() as f64),
         spec.layers,
         spec.width,
         spec.heads,
@@ -253,13 +253,16 @@ fn describe(plan: &Plan, step_s: Option<f64>) -> String {
         plan.batch_tokens(),
         plan.sequences,
         plan.context,
-        millions(plan.tokens() as f64),
+        rounded(plan.tokens() as f64),
         schedule.peak,
     )
 }
 
-fn millions(count: f64) -> String {
-    format!("{:.2} M", count / 1e6)
+fn rounded(count: f64) -> String {
+    match count < 1e6 {
+        true => format!("{:.0} k", count / 1e3),
+        false => format!("{:.2} M", count / 1e6),
+    }
 }
 
 #[cfg(test)]

@@ -113,10 +113,10 @@ mod tests {
         let sequence: Vec<u32> = (0..201).collect();
         let example = MASKED_999.example(&sequence, Stream::new(1, &[3]));
         assert_eq!(example.inputs.len(), 200);
-        for position in 0..200 {
+        for (position, (&token, &input)) in sequence.iter().zip(&example.inputs).enumerate() {
             match example.rows.binary_search(&position) {
-                Ok(index) => assert_eq!(example.targets[index], sequence[position]),
-                Err(_) => assert_eq!(example.inputs[position], sequence[position]),
+                Ok(index) => assert_eq!(example.targets[index], token),
+                Err(_) => assert_eq!(input, token),
             }
         }
         assert_eq!(example, MASKED_999.example(&sequence, Stream::new(1, &[3])), "a pure function");

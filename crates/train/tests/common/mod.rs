@@ -61,6 +61,20 @@ impl Fixture {
         Self::open(dir)
     }
 
+    /// Gives the tokenizer a mask token.
+    pub fn with_mask_token(mut self) -> Self {
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&self.tokenizer.read("tokenizer.json").unwrap()).unwrap();
+        let mut token = json["added_tokens"][0].clone();
+        token["content"] = "[MASK]".into();
+        token["id"] = 320.into();
+        json["added_tokens"].as_array_mut().unwrap().push(token);
+        let writer = ArtifactWriter::create(&self.dir.join("tokenizer"), Kind::Tokenizer).unwrap();
+        writer.write("tokenizer.json", json.to_string().as_bytes()).unwrap();
+        self.tokenizer = writer.commit(&self.keys).unwrap();
+        self
+    }
+
     /// Opens what [`Fixture::create`] left.
     pub fn open(dir: &Path) -> Self {
         Self {
