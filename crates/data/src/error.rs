@@ -29,10 +29,10 @@ pub enum Error {
     #[error("there is no data at {}", .0.display())]
     Missing(PathBuf),
     /// A folder without files.
-    #[error("{} holds no files (hidden files, links to folders and caches are not read)", .0.display())]
+    #[error("{} holds no files (hidden files, links to folders, caches and artifacts are not read)", .0.display())]
     Empty(PathBuf),
     /// Every document was dropped.
-    #[error("no usable text in {place}: all of {documents} documents were dropped ({reasons})")]
+    #[error("no usable text in {place}: of {documents} document(s) all were dropped ({reasons})")]
     Unusable {
         /// Which data.
         place: String,

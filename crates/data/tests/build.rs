@@ -46,7 +46,7 @@ fn a_folder_becomes_a_corpus_with_a_report() {
 
     let report = Report::open(&artifact).unwrap();
     let dropped = |rule: &str| report.dropped.get(rule).map_or(0, |count| count.documents);
-    for rule in [report::EXACT_DUPLICATE, report::NEAR_DUPLICATE, "not-utf8", "binary", "generated"] {
+    for rule in [report::EXACT_DUPLICATE, report::NEAR_DUPLICATE, "not-utf8", "binary", "generated", "too-short"] {
         assert_eq!(dropped(rule), 1, "{rule}");
     }
     assert_eq!(
@@ -60,7 +60,7 @@ fn a_folder_becomes_a_corpus_with_a_report() {
     let line = |path: &str| sources.iter().find(|line| line["path"] == path).unwrap();
     assert_eq!(line("texts/5.txt")["reason"], "exact-duplicate", "copy.txt comes first");
     assert_eq!(line("copy.txt")["kept"], true);
-    assert_eq!(line("empty.txt")["reason"], "empty");
+    assert_eq!(line("empty.txt")["reason"], "too-short: it has 0 letters and digits");
     assert_eq!(line("latin.txt")["reason"], "not-utf8: byte 3 of a piece is no UTF-8");
     let sha256 = luban_base::digest::of_bytes(text(7).as_bytes()).to_string();
     assert_eq!(line("texts/7.txt")["sha256"], sha256);
@@ -182,11 +182,13 @@ fn bad_sources_are_one_clear_sentence() {
     assert!(matches!(&error, Error::Missing(path) if path.ends_with("no")), "{error}");
     assert!(matches!(place.build().unwrap_err(), Error::Empty(_)));
 
+    place.write("a.txt", "");
+    assert!(place.build().unwrap_err().to_string().ends_with("of 1 document(s) all were dropped (too-short 1)"));
     place.write("a.txt", "short");
     place.write("b.txt", b"\0\0\0");
     place.write("c.txt", b"\0");
     let error = place.build().unwrap_err().to_string();
-    assert!(error.ends_with("all of 3 documents were dropped (binary 2, too-short 1)"), "{error}");
+    assert!(error.ends_with("of 3 document(s) all were dropped (binary 2, too-short 1)"), "{error}");
 
     for name in ["b.txt", "c.txt"] {
         fs::remove_file(place.data().join(name)).unwrap();
@@ -226,4 +228,34 @@ fn fingerprints_change_with_the_files() {
     assert_ne!(second, first);
     place.write("b.txt", "three");
     assert_ne!(fingerprint().unwrap(), second);
+}
+
+#[test]
+fn mutated_jsonl_gives_errors_or_documents_but_never_panics() {
+    let place = Place::new();
+    let record = |number: u64| format!("{{\"text\": {:?}, \"license\": \"MIT\"}}\n", text(number).trim());
+    let honest = (0..6).map(record).collect::<String>().into_bytes();
+    let odd = b"\0\n\r\"\\{}[]:,u\xFF\xC3\xE8 9-";
+    let (mut built, mut refused) = (0, 0);
+    for case in 0..120 {
+        let draws = luban_base::random::Stream::new(case, &[]);
+        let mut bytes = honest.clone();
+        for change in 0..1 + case % 4 {
+            let at = draws.below_at(3 * change, bytes.len() as u64) as usize;
+            match draws.u32_at(6 * change + 2) % 3 {
+                0 => bytes[at] = odd[draws.below_at(3 * change + 2, odd.len() as u64) as usize],
+                1 => bytes.truncate(at.max(1)),
+                _ => drop(bytes.drain(at..(at + 20).min(bytes.len()))),
+            }
+        }
+        place.write("data.jsonl", &bytes);
+        match place.build() {
+            Ok(_) => built += 1,
+            Err(error) => {
+                assert!(error.to_string().contains("data"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(built > 10 && refused > 10, "the mutator reaches both sides: {built} and {refused}");
 }

@@ -79,6 +79,10 @@ impl Scanner<'_> {
             Format::Jsonl => self.records(file, &mut reader, &mut scanned)?,
         };
         scanned.sha256 = whole.then(|| reader.hasher.finish());
+        // An empty file has no pieces; it is too short all the same.
+        if scanned.texts.is_empty() && scanned.dropped.is_empty() {
+            self.condemn(&Piece::new(b"", true, TextKind::Prose, file.bytes), &mut scanned);
+        }
         Ok(scanned)
     }
 

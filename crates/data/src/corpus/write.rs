@@ -146,8 +146,7 @@ fn source_lines<'a>(parts: &Parts<'a>, entries: &[Entry]) -> Vec<SourceLine<'a>>
     }
     let line = |(index, file): (usize, &'a SourceFile)| {
         let by_rule = parts.scanned[index].reason.clone();
-        let none_at_all = || (file.bytes == 0).then(|| "empty".to_string());
-        let reason = || fates[index].map(str::to_string).or(by_rule).or_else(none_at_all);
+        let reason = || fates[index].map(str::to_string).or(by_rule);
         SourceLine {
             path: &file.name,
             group: &file.group,

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use luban_artifact::MANIFEST;
+
 use super::{Format, SourceFile, UNKNOWN_LICENSE};
 use crate::error::Context;
 use crate::quality::TextKind;
@@ -80,7 +82,8 @@ fn folder(
     depth: usize,
     found: &mut impl FnMut(PathBuf, String, &Metadata) -> bool,
 ) -> Result<()> {
-    if depth > DEPTH_MAX || dir.join("CACHEDIR.TAG").exists() {
+    // Corpora and models within the data, the one that is being replaced too, are no data.
+    if depth > DEPTH_MAX || ["CACHEDIR.TAG", MANIFEST].iter().any(|name| dir.join(name).exists()) {
         return Ok(());
     }
     for entry in fs::read_dir(dir).context("read", dir)? {
@@ -125,9 +128,18 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "text").unwrap();
         };
-        for name in
-            ["a.txt", "b/c.RS", "b/d/e.jsonl", ".git/config", ".hidden", "node_modules/x.js", "t/CACHEDIR.TAG", "t/o"]
-        {
+        for name in [
+            "a.txt",
+            "b/c.RS",
+            "b/d/e.jsonl",
+            ".git/config",
+            ".hidden",
+            "node_modules/x.js",
+            "t/CACHEDIR.TAG",
+            "model/luban.json",
+            "model/README.md",
+            "t/o",
+        ] {
             make(name);
         }
         std::os::unix::fs::symlink(place.path(), place.path().join("b/loop")).unwrap();
