@@ -4,7 +4,8 @@
     browser.py --serve MODEL    starts `luban serve MODEL --port 0` and stops it afterwards
 
 Drives a headless Chromium over its DevTools protocol with nothing but the standard library. Asserts that the page
-loads without errors and completes what is typed; leaves a screenshot, prints one JSON line.
+loads without errors, completes what is typed, takes the completion in and dismisses another; leaves a screenshot,
+prints one JSON line.
 """
 
 import argparse
@@ -26,9 +27,11 @@ from openai_client import start_server, stop_server
 
 PROMPT = "fn main() {\n    let "
 TIMEOUT_S = 30
-SHOWN_CHARS_MAX = 2000
-# All text on the page, what stands in the text area included.
-SHOWN = "document.body.innerText + [...document.querySelectorAll('textarea')].map(area => area.value).join('')"
+CONTROL = 2
+# The text area; the text with the completion that is proposed behind it; whether nothing is being written.
+CODE = "document.querySelector('#code')"
+SHOWN = "document.querySelector('#mirror').textContent"
+IDLE = "document.querySelector('#stop').disabled"
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 
 
@@ -60,25 +63,35 @@ def parse_args():
 def check(args, address):
     with Browser(args.browser) as browser:
         page = browser.open(address if address.startswith("http") else f"http://{address}")
-        page.wait_for("document.readyState === 'complete' && document.querySelector('textarea') !== null")
-        title = page.value("document.title")
-        page.value("document.querySelector('textarea').focus()")
+        page.wait_for("document.querySelector('#model')?.innerText")
+        page.value(f"{CODE}.focus(), {CODE}.select()")
         page.call("Input.insertText", text=PROMPT)
-        before = page.value(SHOWN)
-        page.press_control_enter()
+        assert page.value(f"{CODE}.value") == PROMPT
+
+        page.press("Enter", 13, CONTROL)
         start = time.perf_counter()
-        page.wait_for(f"({SHOWN}).length > {len(before)} + 8")
+        page.wait_for(f"{SHOWN}.length > {len(PROMPT) + 1}")
         first_s = time.perf_counter() - start
-        page.wait_for_rest(SHOWN)
+        page.wait_for(IDLE)
         args.screenshot.parent.mkdir(parents=True, exist_ok=True)
         args.screenshot.write_bytes(base64.b64decode(page.call("Page.captureScreenshot")["data"]))
-        shown = page.value(SHOWN)
+        proposed = page.value(SHOWN)
+        assert page.value(f"{CODE}.value") == PROMPT, "the text changed before the completion was accepted"
+        page.press("Tab", 9)
+        accepted = page.value(f"{CODE}.value")
+        assert accepted.startswith(PROMPT) and len(accepted) > len(PROMPT), accepted
+
+        page.press("Enter", 13, CONTROL)
+        page.press("Escape", 27)
+        page.wait_for(IDLE)
+        assert page.value(f"{CODE}.value") == accepted, "a dismissed completion stayed"
         assert not page.errors, page.errors
         print_result(
             bench="browser",
             browser=browser.version(),
-            title=title,
-            shown=shown[:SHOWN_CHARS_MAX],
+            model=page.value("document.querySelector('#model').innerText"),
+            origin=page.value("document.querySelector('#origin').innerText"),
+            proposed=proposed,
             first_text_s=round(first_s, 3),
             screenshot=str(args.screenshot),
         )
@@ -172,16 +185,8 @@ class Page:
             assert time.monotonic() < end, f"this did not come true in {TIMEOUT_S} s: {condition}"
             time.sleep(0.02)
 
-    def wait_for_rest(self, expression):
-        """Until a value has not changed for a second."""
-        end, last, since = time.monotonic() + TIMEOUT_S, None, time.monotonic()
-        while time.monotonic() < min(end, since + 1):
-            if (now := self.value(expression)) != last:
-                last, since = now, time.monotonic()
-            time.sleep(0.05)
-
-    def press_control_enter(self):
-        key = dict(key="Enter", code="Enter", windowsVirtualKeyCode=13, modifiers=2)
+    def press(self, name, code, modifiers=0):
+        key = dict(key=name, code=name, windowsVirtualKeyCode=code, modifiers=modifiers)
         self.call("Input.dispatchKeyEvent", type="keyDown", **key)
         self.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
