@@ -1,11 +1,11 @@
 //! Objectives, optimizers, schedules, the loop and its checkpoints.
 //!
-//! - [`pretrain`]: from a corpus and a tokenizer to a model, through any number of interruptions.
+//! - [`mod@pretrain`]: from a corpus and a tokenizer to a model, through any number of interruptions.
 //! - [`settings`]: what is asked of a run, and the plan that defines it.
 //! - [`choose`]: how a plan follows from the time there is and this machine's speed.
 //! - [`objective`]: what training minimises; one file an objective.
 //! - [`optimizer`], [`schedule`]: how gradients become changes of weights.
-//! - [`step`]: one optimizer step; what the loop runs and [`bench`] measures.
+//! - [`step`]: one optimizer step; what the loop runs and [`mod@bench`] measures.
 //! - [`state`]: the whole of what a resume needs.
 //! - [`monitor`]: the loss on held-out text, and samples.
 //!
