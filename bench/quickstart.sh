@@ -26,7 +26,7 @@ from pathlib import Path
 minutes, out = float(sys.argv[1]), Path(sys.argv[2])
 ours, int8, torch = map(json.loads, sys.argv[3:])
 metrics = json.loads((out / "model/luban.json").read_text())["metrics"]
-size = {name: (out / name / "model.safetensors").stat().st_size for name in ("model", "model-int8")}
+size = {name: sum(file.stat().st_size for file in (out / name).iterdir()) for name in ("model", "model-int8")}
 print(json.dumps({
     "bench": "quickstart",
     "minutes": minutes,
