@@ -8,7 +8,7 @@ use crate::commands::Command;
 
 /// Takes language models from raw data to serving, on the machine you have.
 #[derive(Parser)]
-#[command(name = "luban", version, disable_help_subcommand = true)]
+#[command(name = "luban", version)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]

@@ -1,10 +1,10 @@
 //! What a command needs of its surroundings: the home folder, keys, progress, Ctrl-C.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use luban_artifact::Keys;
+use luban_artifact::{Keys, pull};
 use luban_base::cancel::Cancel;
 use luban_base::clock::SystemClock;
 use luban_flow::Context;
@@ -71,8 +71,17 @@ pub fn home(global: &Global) -> Outcome<PathBuf> {
     }
 }
 
+/// The folder of an artifact that is given as a folder, or as the name of a model that was pulled.
+pub fn artifact_dir(given: &Path, home: &Path) -> PathBuf {
+    let pulled = given.to_str().map(|name| pull::place(home, name));
+    match pulled {
+        Some(pulled) if !given.exists() && pulled.is_dir() => pulled,
+        _ => given.to_path_buf(),
+    }
+}
+
 /// Folders in which artifacts are looked for beside their own: pulled models.
-pub fn search_folders(home: &std::path::Path) -> Vec<PathBuf> {
+pub fn search_folders(home: &Path) -> Vec<PathBuf> {
     vec![home.join(MODELS)]
 }
 

@@ -14,7 +14,7 @@ use super::stage::metric;
 use crate::args::Global;
 use crate::format::{bytes, grouped};
 use crate::output::{self, Outcome};
-use crate::session::home;
+use crate::session::{artifact_dir, home};
 
 const CONFIG: &str = "config.json";
 
@@ -24,7 +24,7 @@ const CONFIG: &str = "config.json";
 /// what `luban verify` does.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// The artifact, or a plain folder with a model
+    /// The artifact, a plain folder with a model, or the name of a model that was pulled
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
@@ -38,7 +38,8 @@ struct Shape {
 
 /// Shows it.
 pub fn run(options: &Options, global: &Global) -> Outcome {
-    let files = ModelFiles::open(&options.dir)?;
+    let home = home(global)?;
+    let files = ModelFiles::open(&artifact_dir(&options.dir, &home))?;
     let is_model = files.kind().is_none_or(|kind| kind == Kind::Model);
     let shape = match is_model && files.exists(CONFIG) {
         true => Some(Shape::read(&files)?),
@@ -47,7 +48,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let digest = files.digest()?.to_string();
     match files.artifact() {
         Some(artifact) => {
-            let trusted = Trusted::load(&home(global)?)?.contains(&artifact.manifest().signer);
+            let trusted = Trusted::load(&home)?.contains(&artifact.manifest().signer);
             let seen = Seen { artifact, shape, digest, trusted };
             match global.json {
                 true => output::json(&seen.json()),

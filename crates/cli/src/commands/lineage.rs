@@ -7,7 +7,7 @@ use luban_artifact::lineage::{RenderOptions, render, tree};
 
 use crate::args::Global;
 use crate::output::{self, Outcome};
-use crate::session::{home, search_folders};
+use crate::session::{artifact_dir, home, search_folders};
 
 /// Draw the tree of what an artifact was made from
 ///
@@ -27,9 +27,10 @@ pub struct Options {
 
 /// Draws.
 pub fn run(options: &Options, global: &Global) -> Outcome {
+    let home = home(global)?;
     let mut search = options.search.clone();
-    search.extend(search_folders(&home(global)?));
-    let node = tree(&options.dir, &search)?;
+    search.extend(search_folders(&home));
+    let node = tree(&artifact_dir(&options.dir, &home), &search)?;
     match global.json {
         true => output::json(&serde_json::to_value(&node)?),
         false => output::text(&render(&node, RenderOptions { files: options.files })),

@@ -9,7 +9,7 @@ use luban_artifact::verify::{Checked, Report, verify};
 use crate::args::Global;
 use crate::format::{bytes, grouped};
 use crate::output::{self, Failure, Outcome};
-use crate::session::{home, search_folders};
+use crate::session::{artifact_dir, home, search_folders};
 
 /// Check every digest and signature of an artifact and what it was made from
 ///
@@ -30,7 +30,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let home = home(global)?;
     let mut search = options.search.clone();
     search.extend(search_folders(&home));
-    let report = verify(&options.dir, &search, &Keys::trusted(&home)?)?;
+    let report = verify(&artifact_dir(&options.dir, &home), &search, &Keys::trusted(&home)?)?;
     if global.json {
         let mut value = serde_json::to_value(&report)?;
         value["good"] = report.is_good().into();

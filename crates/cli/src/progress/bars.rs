@@ -8,8 +8,8 @@ use luban_base::progress::Event;
 
 use super::meter::{Meter, amount, line};
 
-const STYLE: &str = "{prefix:>12} [{bar:32}] {percent:>3} % {msg}";
-const STYLE_OF_UNKNOWN_LENGTH: &str = "{prefix:>12} {spinner} {msg}";
+const STYLE: &str = "{prefix:>11} [{wide_bar}] {percent:>3} % {msg}";
+const STYLE_OF_UNKNOWN_LENGTH: &str = "{prefix:>11} {spinner} {msg}";
 
 /// Draws one bar at a time on standard error.
 #[derive(Default)]

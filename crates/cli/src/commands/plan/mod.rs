@@ -27,7 +27,8 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Everything follows from the shape of the model by counting; nothing is run or measured.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// A model known by name, or gpt3 for the eight rows of GPT-3's tables; the names are listed when left out
+    /// A model known by name, a folder with a config.json, or gpt3 for the eight rows of GPT-3's tables; the names are
+    /// listed when left out
     #[arg(value_name = "NAME", conflicts_with = "config")]
     pub model: Option<String>,
     /// A Hugging Face config.json, or a folder with one
@@ -66,6 +67,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let (name, spec) = match (&options.model, &options.config) {
         (None, None) => return list(global),
         (Some(name), _) if name == "gpt3" => return gpt3::run(options.tokens, global),
+        (Some(path), _) if Path::new(path).exists() => (path.clone(), from_config(Path::new(path))?),
         (Some(name), _) => (name.clone(), known(name)?),
         (None, Some(path)) => (path.display().to_string(), from_config(path)?),
     };
