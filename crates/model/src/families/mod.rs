@@ -89,7 +89,7 @@ impl Family {
         let (pattern, layer) = split_layer(&slot.name);
         let found = self.names.iter().find_map(|row| {
             let rest = pattern.strip_prefix(row.canonical)?;
-            (rest.is_empty() || rest.starts_with('.')).then(|| (row, rest))
+            (rest.is_empty() || rest.starts_with('.')).then_some((row, rest))
         });
         let (row, rest) = found.unwrap_or_else(|| panic!("family {} has no name for {}", self.name, slot.name));
         let name = row.file.replace('#', layer.unwrap_or_default());
