@@ -112,7 +112,7 @@ impl Kernel for MultiplyAdds {
     type Output = usize;
     #[inline(always)]
     fn run<S: Simd>(self) -> usize {
-        if S::TILE_VECTORS > 1 { multiply_adds::<S, 12>() } else { multiply_adds::<S, 6>() }
+        if S::ACCUMULATORS >= 12 { multiply_adds::<S, 12>() } else { multiply_adds::<S, 6>() }
     }
 }
 

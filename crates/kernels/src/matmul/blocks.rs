@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::MatRef;
-use super::tile::{PANEL, TILE_ROWS, Tile, Weight};
+use super::tile::{PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
 use crate::buffer::with_scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -109,44 +109,54 @@ struct Rows {
 }
 
 impl<B: Weight> Block<'_, B> {
-    /// Each block of each panel of B against all rows of the task.
+    /// Each block of each panel of B against all rows of the task, as many columns at a time as the registers hold.
     #[inline(always)]
     fn panels<S: Simd>(&self, a: Rows) {
         let k = self.product.a.shape().1;
+        let strip = vectors_beside::<S>(self.rows.len().min(TILE_ROWS)) * LANES;
         for panel in self.panels.clone() {
             let b = &self.product.b[panel * k * PANEL..][..k * PANEL];
+            let columns = PANEL.min(self.product.outputs - panel * PANEL);
             for depth in (0..k).step_by(DEPTH) {
-                for (i, row) in self.rows.clone().step_by(TILE_ROWS).enumerate() {
-                    let tile = Tile {
-                        rows: TILE_ROWS.min(self.rows.end - row),
-                        vectors: 0,
-                        k: DEPTH.min(k - depth),
-                        // SAFETY: inside the rows of A.
-                        a: unsafe { a.start.add(i * a.tile + depth * a.k) },
-                        a_row: a.row,
-                        a_k: a.k,
-                        b: b[depth * PANEL..].as_ptr(),
-                        b_k: PANEL,
-                        c: std::ptr::null_mut(),
-                        c_row: 0,
-                        from_c: self.product.from_c || depth > 0,
-                    };
-                    self.tile::<S>(tile, row, panel);
+                for first in (0..columns).step_by(strip) {
+                    let columns = panel * PANEL + first..panel * PANEL + columns.min(first + strip);
+                    let b = b[depth * PANEL + first..].as_ptr();
+                    self.strip::<S>(a, b, depth..k.min(depth + DEPTH), columns);
                 }
             }
         }
     }
 
+    /// A block of a few columns of B against all rows of the task.
+    #[inline(always)]
+    fn strip<S: Simd>(&self, a: Rows, b: *const B, depth: Range<usize>, columns: Range<usize>) {
+        for (i, row) in self.rows.clone().step_by(TILE_ROWS).enumerate() {
+            let tile = Tile {
+                rows: TILE_ROWS.min(self.rows.end - row),
+                vectors: columns.len().div_ceil(LANES),
+                k: depth.len(),
+                // SAFETY: inside the rows of A.
+                a: unsafe { a.start.add(i * a.tile + depth.start * a.k) },
+                a_row: a.row,
+                a_k: a.k,
+                b,
+                b_k: PANEL,
+                c: std::ptr::null_mut(),
+                c_row: 0,
+                from_c: self.product.from_c || depth.start > 0,
+            };
+            self.tile::<S>(tile, row, &columns);
+        }
+    }
+
     /// Runs a tile on C itself or, where its columns do not fill the vectors, on a copy.
     #[inline(always)]
-    fn tile<S: Simd>(&self, mut tile: Tile<B>, row: usize, panel: usize) {
-        let product = self.product;
-        let columns = PANEL.min(product.outputs - panel * PANEL);
-        let start = |r: usize| (row + r) * product.c_row + product.c_start + panel * PANEL;
-        tile.vectors = columns.div_ceil(LANES);
-        if columns.is_multiple_of(LANES) {
+    fn tile<S: Simd>(&self, mut tile: Tile<B>, row: usize, columns: &Range<usize>) {
+        let (product, width) = (self.product, columns.len());
+        let start = |r: usize| (row + r) * product.c_row + product.c_start + columns.start;
+        if width.is_multiple_of(LANES) {
             tile.c_row = product.c_row;
-            // SAFETY: the task owns these rows and columns of C; A and B were cut by `depth`.
+            // SAFETY: the task owns these rows and columns of C; A and B were cut by `panels`.
             unsafe {
                 tile.c = product.c.pointer(start(0));
                 B::tile::<S>(tile);
@@ -157,12 +167,12 @@ impl<B: Weight> Block<'_, B> {
         (tile.c, tile.c_row) = (copy.as_mut_ptr(), PANEL);
         // SAFETY: as above; the copy holds six rows of a whole panel.
         unsafe {
-            let row_of_c = |r| product.c.slice(start(r), columns);
+            let row_of_c = |r| product.c.slice(start(r), width);
             if tile.from_c {
-                (0..tile.rows).for_each(|r| copy[r * PANEL..][..columns].copy_from_slice(row_of_c(r)));
+                (0..tile.rows).for_each(|r| copy[r * PANEL..][..width].copy_from_slice(row_of_c(r)));
             }
             B::tile::<S>(tile);
-            (0..tile.rows).for_each(|r| row_of_c(r).copy_from_slice(&copy[r * PANEL..][..columns]));
+            (0..tile.rows).for_each(|r| row_of_c(r).copy_from_slice(&copy[r * PANEL..][..width]));
         }
     }
 }

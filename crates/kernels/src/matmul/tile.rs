@@ -7,6 +7,9 @@ pub(crate) const TILE_ROWS: usize = 6;
 /// Columns of a packed panel.
 pub(crate) const PANEL: usize = 64;
 
+/// Rows of B that are asked for ahead of their use.
+const ROWS_AHEAD: usize = 16;
+
 /// Arguments of the register kernel: `c[r][j] = fma over t in order (a[r][t], b[t][j])`, from zero or from `c`.
 ///
 /// Element (r, t) of A is at `a + r * a_row + t * a_k`; row t of B at `b + t * b_k`; row r of C at `c + r * c_row`.
@@ -72,7 +75,7 @@ impl Weight for i8 {
 #[inline(always)]
 pub(crate) unsafe fn run_tile<S: Simd>(tile: Tile) {
     // SAFETY: the caller's promise.
-    unsafe { slices::<S, f32>(tile) }
+    unsafe { by_rows::<S, f32>(tile) }
 }
 
 /// # Safety
@@ -80,45 +83,50 @@ pub(crate) unsafe fn run_tile<S: Simd>(tile: Tile) {
 #[inline(always)]
 pub(crate) unsafe fn run_tile_i8<S: Simd>(tile: TileI8) {
     // SAFETY: the caller's promise.
-    unsafe { slices::<S, i8>(tile) }
+    unsafe { by_rows::<S, i8>(tile) }
+}
+
+/// Vectors of columns that the registers hold beside this many rows of sums.
+#[inline(always)]
+pub(super) const fn vectors_beside<S: Simd>(rows: usize) -> usize {
+    let most = S::ACCUMULATORS / rows;
+    if most < PANEL / LANES { most } else { PANEL / LANES }
+}
+
+#[inline(always)]
+unsafe fn by_rows<S: Simd, B: Weight>(tile: Tile<B>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tile.rows {
+            1 => slices::<S, B, 1>(tile),
+            2 => slices::<S, B, 2>(tile),
+            3 => slices::<S, B, 3>(tile),
+            4 => slices::<S, B, 4>(tile),
+            5 => slices::<S, B, 5>(tile),
+            _ => slices::<S, B, 6>(tile),
+        }
+    }
 }
 
 /// Cuts the columns into as many vectors as the registers hold.
 #[inline(always)]
-unsafe fn slices<S: Simd, B: Weight>(tile: Tile<B>) {
+unsafe fn slices<S: Simd, B: Weight, const R: usize>(tile: Tile<B>) {
+    let most = const { vectors_beside::<S>(R) };
     let mut done = 0;
     while done < tile.vectors {
-        let step = S::TILE_VECTORS.min(tile.vectors - done);
+        let step = most.min(tile.vectors - done);
         // SAFETY: within the columns that the caller promised.
         unsafe {
             let part = Tile { b: tile.b.add(done * LANES), c: tile.c.add(done * LANES), ..tile };
-            if S::TILE_VECTORS == 1 {
-                by_rows::<S, B, 1>(part);
-            } else {
-                match step {
-                    1 => by_rows::<S, B, 1>(part),
-                    2 => by_rows::<S, B, 2>(part),
-                    3 => by_rows::<S, B, 3>(part),
-                    _ => by_rows::<S, B, 4>(part),
-                }
+            // The guards are known to the compiler, and leave out what no register holds.
+            match step {
+                4 if most >= 4 => fixed::<S, B, R, 4>(part),
+                3 if most >= 3 => fixed::<S, B, R, 3>(part),
+                2 if most >= 2 => fixed::<S, B, R, 2>(part),
+                _ => fixed::<S, B, R, 1>(part),
             }
         }
         done += step;
-    }
-}
-
-#[inline(always)]
-unsafe fn by_rows<S: Simd, B: Weight, const L: usize>(tile: Tile<B>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match tile.rows {
-            1 => fixed::<S, B, 1, L>(tile),
-            2 => fixed::<S, B, 2, L>(tile),
-            3 => fixed::<S, B, 3, L>(tile),
-            4 => fixed::<S, B, 4, L>(tile),
-            5 => fixed::<S, B, 5, L>(tile),
-            _ => fixed::<S, B, 6, L>(tile),
-        }
     }
 }
 
@@ -159,6 +167,10 @@ unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B
         for start in (0..tile.k).step_by(LANES) {
             prefetch_ahead::<B, R, L>(&tile, start);
             for _ in start..tile.k.min(start + LANES) {
+                if L < PANEL / LANES {
+                    // Part of a panel is a stream with gaps, which the hardware follows badly.
+                    prefetch(b.wrapping_add(ROWS_AHEAD * tile.b_k).cast());
+                }
                 let mut columns = [S::splat(0.0); L];
                 for l in 0..L {
                     columns[l] = B::load::<S>(b.add(l * LANES));

@@ -31,8 +31,8 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Simd:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
-    /// Logical vectors a row that the matrix kernel keeps in registers beside six rows.
-    const TILE_VECTORS: usize;
+    /// Logical vectors of sums that the registers hold beside what a matrix kernel loads; at least six.
+    const ACCUMULATORS: usize;
 
     /// All lanes `x`.
     fn splat(x: f32) -> Self;

@@ -46,7 +46,7 @@ operator!(Mul, mul, *);
 operator!(Div, div, /);
 
 impl Simd for Scalar {
-    const TILE_VECTORS: usize = 1;
+    const ACCUMULATORS: usize = 6;
 
     #[inline(always)]
     fn splat(x: f32) -> Self {

@@ -75,7 +75,7 @@ macro_rules! fold_halves {
 }
 
 impl Simd for Avx512 {
-    const TILE_VECTORS: usize = 4;
+    const ACCUMULATORS: usize = 24;
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
@@ -204,7 +204,7 @@ impl Simd for Avx512 {
 }
 
 impl Simd for Avx2 {
-    const TILE_VECTORS: usize = 1;
+    const ACCUMULATORS: usize = 6;
 
     #[inline(always)]
     fn splat(x: f32) -> Self {
