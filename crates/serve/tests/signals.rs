@@ -13,6 +13,12 @@ use serde_json::json;
 
 #[test]
 fn sigterm_drains() {
+    for _ in 0..support::number("LUBAN_FAULT_STOPS", 2) {
+        drain_once();
+    }
+}
+
+fn drain_once() {
     let (engine, _folder) = support::engine(EngineOptions::default());
     let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
     let (ready, address) = mpsc::channel();
