@@ -83,7 +83,7 @@ fn with_extremes(text: &str, random: &Stream) -> Vec<u8> {
 
 fn check(status: u16, body: &str, what: &str) {
     assert!(status < 500, "{status} for {what}: {body}");
-    for inside in ["panicked", ".rs:", "unwrap", "/home", "/tmp", "RUST_BACKTRACE", "thread '"] {
+    for inside in ["panicked", ".rs:", "unwrap", "/home/", "RUST_BACKTRACE", "thread '"] {
         assert!(!body.contains(inside), "{inside:?} in {body}");
     }
 }
