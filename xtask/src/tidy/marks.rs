@@ -40,11 +40,13 @@ pub fn problems(file: &SourceFile) -> Vec<String> {
     problems
 }
 
-/// Whether the path begins here: `src/work/` and `https://host/home/` are other things.
+/// Whether a path begins here and goes on: `src/work/` and `https://host/home/` are other things.
 fn has_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line[..at].chars().next_back();
-        !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '}' | '/'))
+        let goes_on =
+            line[at + path.len()..].starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '\\'));
+        goes_on && !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '}' | '/'))
     })
 }
 
@@ -73,6 +75,7 @@ mod tests {
         for path in MACHINE_PATHS {
             assert_eq!(found("a.py", &format!("open('{path}x')\n")).len(), 1, "{path}");
             assert_eq!(found("a.py", &format!("open('data{path}x')\n")).len(), 0, "{path} within a path");
+            assert_eq!(found("a.py", &format!("assert '{path}' not in text\n")).len(), 0, "{path} alone");
         }
     }
 }
