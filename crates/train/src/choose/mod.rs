@@ -45,17 +45,20 @@ pub const WARMUP_STEPS_MAX: u64 = 2000;
 pub const ROWS_AT_ONCE: usize = 4096;
 /// Sequences within which the loader shuffles.
 pub const SHUFFLE_SEQUENCES: usize = 4096;
+/// Share of the minutes that goes to the steps themselves; the rest is for reading, validation and samples.
+pub const STEPS_SHARE: f64 = 0.95;
 /// Fewest steps of a run that is planned by minutes.
 pub const STEPS_MIN: u64 = 10;
 
 /// Shapes that train well, small to large: width and layers.
-const LADDER: [(usize, usize); 20] = [
+const LADDER: [(usize, usize); 21] = [
     (64, 2),
     (64, 4),
     (128, 3),
     (128, 4),
     (128, 6),
     (192, 4),
+    (192, 5),
     (192, 6),
     (256, 5),
     (256, 6),
@@ -234,7 +237,7 @@ fn learning_rate(width: usize) -> f64 {
 
 fn choose_steps(options: &PretrainOptions, plan: &mut Plan, machine: &mut dyn Speedometer) -> Result<f64> {
     let step_s = machine.step_seconds(plan)?;
-    plan.schedule.steps = ((options.minutes * 60.0 / step_s) as u64).max(STEPS_MIN);
+    plan.schedule.steps = ((options.minutes * 60.0 * STEPS_SHARE / step_s) as u64).max(STEPS_MIN);
     Ok(step_s)
 }
 
