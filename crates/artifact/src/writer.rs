@@ -183,7 +183,9 @@ impl Write for ArtifactFile {
 
 /// Only what this program wrote, or nothing, may be replaced. A manifest that is damaged still marks its folder.
 fn check_replaceable(target: &Path) -> Result<()> {
-    if !target.exists() || target.join(MANIFEST).is_file() {
+    // Looked at more than once: another saver may swap the target, and then take the old manifest away, while the
+    // path is being followed.
+    if (0..3).any(|_| !target.exists() || target.join(MANIFEST).is_file()) {
         return Ok(());
     }
     let mut entries = fs::read_dir(target).context("look into", target)?;

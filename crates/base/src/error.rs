@@ -53,6 +53,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a rename or a swap found the target changed since it was looked at.
+    pub(crate) fn is_race(&self) -> bool {
+        use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotFound};
+        match self {
+            Self::Io { what: "rename to", source, .. } => matches!(source.kind(), AlreadyExists | DirectoryNotEmpty),
+            Self::Io { what: "swap in", source, .. } => source.kind() == NotFound,
+            _ => false,
+        }
+    }
+}
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

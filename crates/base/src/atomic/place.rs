@@ -96,6 +96,19 @@ impl Temp {
     ///
     /// After an error the target is what it was before.
     pub(super) fn place_at(&mut self, target: &Path) -> Result<Option<PathBuf>> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let outcome = self.place_once(target);
+            // Another process placed or removed the target between our look and our step: look again.
+            let raced = outcome.as_ref().is_err_and(|error| error.is_race());
+            if !raced || tries >= TRIES_MAX {
+                return outcome;
+            }
+        }
+    }
+
+    fn place_once(&self, target: &Path) -> Result<Option<PathBuf>> {
         let Ok(found) = fs::symlink_metadata(target) else {
             disk::rename(&self.path, target)?;
             sync_or(target, || disk::rename(target, &self.path))?;

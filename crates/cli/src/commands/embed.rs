@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use luban_artifact::ModelFiles;
-use luban_artifact::safetensors::Dtype;
+use luban_artifact::safetensors::{self, Dtype};
+use luban_base::atomic;
 use luban_engine::Embedder;
 use luban_flow::models;
 use serde_json::json;
 
-use super::logits::write;
 use crate::args::Global;
 use crate::output::{self, Outcome};
 use crate::session::{Interrupt, Session};
@@ -45,8 +45,11 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let Some(out) = &options.out else {
         return embeddings.iter().try_for_each(|embedding| output::json(&json!(embedding)));
     };
-    let bytes = embeddings.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
-    write(out, &[("embeddings".to_owned(), Dtype::F32, vec![texts.len(), embedder.width()], bytes)])?;
+    let bytes: Vec<u8> = embeddings.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+    let tensor = ("embeddings".to_owned(), Dtype::F32, vec![texts.len(), embedder.width()], &bytes[..]);
+    let mut file = Vec::new();
+    safetensors::write(&mut file, &[tensor], &[("format", "pt")])?;
+    atomic::write_file(out, &file)?;
     match global.json {
         true => output::json(&json!({ "out": out, "texts": texts.len(), "width": embedder.width() })),
         false => output::text(&format!("{}\n", out.display())),
