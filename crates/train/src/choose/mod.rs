@@ -43,8 +43,8 @@ pub const WARMUP_SHARE: f64 = 0.05;
 pub const WARMUP_STEPS_MAX: u64 = 2000;
 /// Rows of activations that are alive at once; more are done in parts, whose gradients are added up.
 pub const ROWS_AT_ONCE: usize = 4096;
-/// Sequences within which the loader shuffles.
-pub const SHUFFLE_SEQUENCES: usize = 4096;
+/// Sequences within which the loader shuffles: wide, so that a short run sees many documents.
+pub const SHUFFLE_SEQUENCES: usize = 16_384;
 /// Share of the minutes that goes to the steps themselves; the rest is for reading, validation and samples.
 pub const STEPS_SHARE: f64 = 0.95;
 /// Fewest steps of a run that is planned by minutes.

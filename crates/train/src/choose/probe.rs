@@ -16,7 +16,7 @@ use crate::step::{StepInput, flops_per_token, train_step};
 /// Label of the random streams that the probe's tokens come from.
 const PROBE: u64 = 0x9B0E;
 /// Seconds that a measurement lasts at least.
-const SECONDS_MIN: f64 = 2.0;
+const SECONDS_MIN: f64 = 3.0;
 /// Steps that are timed at least, after one that is not.
 const TIMED_STEPS_MIN: usize = 3;
 /// Tokens of a step of the probe.
