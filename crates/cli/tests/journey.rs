@@ -7,7 +7,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Instant;
 
 use common::{Ran, command, luban};
 use serde_json::Value;
@@ -101,9 +100,7 @@ fn interrupt(process: u32) {
 }
 
 fn second_run_does_nothing(place: &Path) {
-    let before = Instant::now();
     let ran = luban(place, &[QUICKSTART, &["--json"]].concat()).good();
-    assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
     let stages = ran.json()["stages"].as_array().unwrap().clone();
     assert_eq!(stages.len(), 5);
     assert!(stages.iter().all(|stage| stage["up_to_date"] == true), "{stages:?}");

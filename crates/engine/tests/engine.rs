@@ -46,7 +46,7 @@ fn wait_for(engine: &Engine, state: impl Fn(&Stats) -> bool) -> Stats {
         if state(&stats) {
             return stats;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "{stats:?}");
+        assert!(start.elapsed() < Duration::from_secs(180), "{stats:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -132,10 +132,18 @@ fn leaving_gives_back_every_block() {
 fn too_much_is_refused_at_once() {
     let engine = engine(EngineOptions { sequences_max: 1, queue_max: 3, ..EngineOptions::default() });
     let long = || Request { max_tokens: 150, ..Request::greedy(vec![5; 20], 1) };
-    let mut answers = vec![engine.submit(long()).unwrap()];
-    wait_for(&engine, |stats| stats.live == 1);
-    answers.extend(engine.submit_all(vec![long(), long(), long()]).unwrap());
-    assert_eq!(engine.submit(long()).unwrap_err(), Refused::QueueFull { max: 3 });
+    assert_eq!(engine.submit_all(vec![long(); 4]).unwrap_err(), Refused::QueueFull { max: 3 });
+    assert_eq!(engine.stats().queued, 0);
+    // However slowly this thread runs, answers of 150 tokens fall behind requests sooner or later.
+    let mut answers = Vec::new();
+    let refused = loop {
+        match engine.submit(long()) {
+            Ok(answer) => answers.push(answer),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, Refused::QueueFull { max: 3 });
+    assert!(answers.len() >= 3, "{}", answers.len());
     for answer in answers {
         assert!(matches!(answer.last(), Some(Event::Finished { .. })));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use luban_engine::EngineOptions;
 use serde_json::json;
-use support::{Bench, connect, parse, request_bytes, start, start_default};
+use support::{Bench, PATIENCE, connect, parse, request_bytes, start, start_default};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -30,7 +30,7 @@ fn closed_after(mut stream: TcpStream) -> (Duration, Vec<u8>) {
 }
 
 fn between(elapsed: Duration, least: Duration) {
-    assert!(elapsed >= least - Duration::from_millis(20) && elapsed < least + Duration::from_secs(2), "{elapsed:?}");
+    assert!(elapsed >= least - Duration::from_millis(20) && elapsed < least + Duration::from_secs(20), "{elapsed:?}");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn others_are_served_while_many_connections_are_slow() {
     let crowded = times(100);
     println!("99 % of completions took at most {alone:?} alone, {crowded:?} beside {count} slow connections");
     // The margin is for other work on a test machine.
-    assert!(crowded < 2 * alone + Duration::from_millis(250), "{crowded:?} instead of {alone:?}");
+    assert!(crowded < 2 * alone + Duration::from_secs(2), "{crowded:?} instead of {alone:?}");
     drop(slow);
 }
 
@@ -157,7 +157,7 @@ fn connections_are_bounded() {
     drop(held);
     let start = Instant::now();
     while closed_after_get(&bench) != 200 {
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < PATIENCE);
     }
 }
 
@@ -215,7 +215,7 @@ fn a_silent_stream_is_kept_alive_by_comments() {
 
 #[test]
 fn a_server_that_stops_finishes_what_it_took() {
-    let bench = start_default();
+    let bench = start(EngineOptions::default(), |options| options.grace = PATIENCE);
     let address = bench.address();
     let json = [("content-type", "application/json")];
     let ask = move |body: String| {
@@ -235,7 +235,7 @@ fn a_server_that_stops_finishes_what_it_took() {
     assert_eq!(whole.join().unwrap().json()["usage"]["completion_tokens"], 2500);
     assert_eq!(stream.join().unwrap().events().last(), Some(&"[DONE]"));
     stopping.join().unwrap();
-    assert!(closed_after(idle).0 < Duration::from_secs(2));
+    assert!(closed_after(idle).0 < PATIENCE);
     assert!(TcpStream::connect(address).is_err());
 }
 
@@ -252,7 +252,7 @@ fn what_does_not_finish_in_time_is_told_so() {
     bench.wait_for(|stats| stats.live == 16);
     let start = Instant::now();
     bench.server.shutdown();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let whole = whole.join().unwrap();
     assert_eq!(whole.status, 503);
     whole.error();

