@@ -1,6 +1,7 @@
 //! Which instruction set the kernels use, chosen once at run time.
 //!
-//! All three give the same bits, so the choice changes only the speed. `LUBAN_CPU=avx512|avx2|scalar` forces one.
+//! All give the same bits, so the choice changes only the speed (bf16 sums below 2⁻¹²⁶ aside, which the instructions of
+//! AVX-512 BF16 flush to zero). `LUBAN_CPU=avx512bf16|avx512|avx2|scalar` forces one.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -8,6 +9,8 @@ use std::sync::OnceLock;
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
+    /// As [`Isa::Avx512`], with dot products of bf16 pairs.
+    Avx512Bf16,
     /// 16 lanes in one register: AVX-512 F, BW, DQ, VL.
     Avx512,
     /// 16 lanes in two registers: AVX2 with FMA.
@@ -18,11 +21,12 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, fastest first.
-    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Scalar];
+    pub const ALL: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Scalar];
 
     /// The name that `LUBAN_CPU` takes.
     pub fn name(self) -> &'static str {
         match self {
+            Isa::Avx512Bf16 => "avx512bf16",
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
             Isa::Scalar => "scalar",
@@ -32,6 +36,8 @@ impl Isa {
     /// Whether this machine can run it.
     pub fn is_supported(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Isa::Avx512.is_supported() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_supported()
@@ -43,7 +49,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx512 | Isa::Avx2 => false,
+            Isa::Avx512Bf16 | Isa::Avx512 | Isa::Avx2 => false,
             Isa::Scalar => true,
         }
     }

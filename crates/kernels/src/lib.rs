@@ -30,6 +30,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod bf16;
 pub mod buffer;
 pub mod cpu;
 pub mod elementwise;

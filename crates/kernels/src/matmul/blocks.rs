@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::MatRef;
 use super::tile::{PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
+use super::{MatRef, pairs};
 use crate::buffer::with_scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -30,9 +30,16 @@ pub(super) struct Product<'a, B> {
     pub from_c: bool,
 }
 
+impl<B: Weight> Product<'_, B> {
+    /// Elements along k.
+    fn depth(&self) -> usize {
+        self.a.shape().1.div_ceil(B::INPUTS)
+    }
+}
+
 /// Computes the product; `finish(columns, row)` is called once for each finished piece of a row.
 pub(super) fn multiply<B: Weight>(product: &Product<'_, B>, finish: impl Fn(Range<usize>, &mut [f32]) + Sync) {
-    let (m, k) = product.a.shape();
+    let (m, k) = (product.a.shape().0, product.depth());
     let panels = product.outputs.div_ceil(PANEL);
     if m == 0 || panels == 0 {
         return;
@@ -83,18 +90,31 @@ struct Block<'a, B> {
 
 impl<B: Weight> Kernel for Block<'_, B> {
     type Output = ();
+    const BF16: bool = B::INPUTS == 2;
     #[inline(always)]
     fn run<S: Simd>(self) {
         let a = self.product.a.rows(self.rows.clone());
-        let k = a.shape().1;
-        if a.col_stride == 1 {
-            let (start, row) = (a.data.as_ptr(), a.row_stride);
-            return self.panels::<S>(Rows { start, tile: TILE_ROWS * row, row, k: 1 });
+        let k = self.product.depth();
+        let along = a.col_stride == 1;
+        if along && B::INPUTS == 1 {
+            return self.panels::<S>(Rows::along(a.data.as_ptr(), a.row_stride));
         }
-        let tiles = self.rows.len().div_ceil(TILE_ROWS);
-        with_scratch(tiles * TILE_ROWS * k, |packed| {
-            pack_rows(a, packed);
-            self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
+        if B::INPUTS == 1 {
+            return with_scratch(self.rows.len().next_multiple_of(TILE_ROWS) * k, |packed| {
+                pack_rows(a, packed);
+                self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
+            });
+        }
+        let stride = self.rows.len().next_multiple_of(LANES);
+        with_scratch(stride * k, |packed| {
+            let start = packed.as_ptr();
+            if along {
+                pairs::along_rows::<S>(a, packed);
+                self.panels::<S>(Rows::along(start, k));
+            } else {
+                pairs::across_rows::<S>(a, stride, packed);
+                self.panels::<S>(Rows { start, tile: TILE_ROWS, row: 1, k: stride });
+            }
         });
     }
 }
@@ -108,11 +128,18 @@ struct Rows {
     k: usize,
 }
 
+impl Rows {
+    /// Rows one after the other.
+    fn along(start: *const f32, row: usize) -> Self {
+        Self { start, tile: TILE_ROWS * row, row, k: 1 }
+    }
+}
+
 impl<B: Weight> Block<'_, B> {
     /// Each block of each panel of B against all rows of the task, as many columns at a time as the registers hold.
     #[inline(always)]
     fn panels<S: Simd>(&self, a: Rows) {
-        let k = self.product.a.shape().1;
+        let k = self.product.depth();
         let strip = vectors_beside::<S>(self.rows.len().min(TILE_ROWS)) * LANES;
         for panel in self.panels.clone() {
             let b = &self.product.b[panel * k * PANEL..][..k * PANEL];

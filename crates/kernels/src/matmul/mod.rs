@@ -4,18 +4,22 @@
 //! blocking or the instruction set. It equals [`crate::reference::matmul`] bit for bit. Blocks over k continue from
 //! the stored sums, which is exact.
 //!
+//! [`matmul_bf16`] rounds both factors to bf16 while it packs them; its chains take the numbers in pairs, the second of
+//! a pair first, as the instruction does, and sum in f32. It equals [`crate::reference::matmul_bf16`].
+//!
 //! B is packed in panels of 64 columns (`[outputs / 64][inputs][64]`, zero padded). Threads split the outputs, never
 //! k. The blocking follows Goto and van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
 
 mod blocks;
 mod pack;
+mod pairs;
 pub(crate) mod tile;
 
 use crate::buffer::with_scratch;
 use crate::pool::SharedMut;
 use blocks::{Product, multiply};
 pub use pack::{pack, pack_i8, packed_i8_len, packed_len};
-use tile::PANEL;
+use tile::{PANEL, Pair, Weight};
 
 /// Packed columns times k that one pass over B holds in scratch: 4 MiB.
 const SCRATCH_FLOATS: usize = 1 << 20;
@@ -98,19 +102,59 @@ pub struct Shape {
 /// # Panics
 /// If the sizes do not agree.
 pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
+    product::<f32>(a, b, c, accumulate);
+}
+
+/// As [`matmul`], of factors rounded to bf16, with sums in f32.
+///
+/// # Panics
+/// If the sizes do not agree.
+pub fn matmul_bf16(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
+    product::<Pair>(a, b, c, accumulate);
+}
+
+/// What both factors of a product are converted to.
+trait Operand: Weight {
+    /// Packs a part of B in panels of 64 columns.
+    fn pack(b: MatRef<'_>, packed: &mut [Self]);
+    /// Scratch memory, as elements.
+    fn scratch(floats: &mut [f32]) -> &mut [Self];
+}
+
+impl Operand for f32 {
+    fn pack(b: MatRef<'_>, packed: &mut [f32]) {
+        pack(b, packed);
+    }
+    fn scratch(floats: &mut [f32]) -> &mut [f32] {
+        floats
+    }
+}
+
+impl Operand for Pair {
+    fn pack(b: MatRef<'_>, packed: &mut [Pair]) {
+        pairs::pack_columns(b, packed);
+    }
+    fn scratch(floats: &mut [f32]) -> &mut [Pair] {
+        Pair::of_floats(floats)
+    }
+}
+
+fn product<B: Operand>(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
     assert_eq!(a.cols, b.rows, "matmul: columns of a and rows of b");
     assert_len("matmul: c", c.len(), &[a.rows, b.cols]);
     if a.cols == 0 && accumulate == Accumulate::Overwrite {
         c.fill(0.0);
     }
     let (c, c_row) = (SharedMut::new(c), b.cols);
-    for depth in steps(a.cols, DEPTH_MAX) {
-        let width = (SCRATCH_FLOATS / depth.len() / PANEL).max(1) * PANEL;
+    for depth in steps(a.cols, DEPTH_MAX * B::INPUTS) {
+        let k = depth.len().div_ceil(B::INPUTS);
+        let width = (SCRATCH_FLOATS / k / PANEL).max(1) * PANEL;
         let from_c = accumulate == Accumulate::Add || depth.start > 0;
         for columns in steps(b.cols, width) {
             let b = b.rows(depth.clone()).columns(columns.clone());
-            with_scratch(packed_len(depth.len(), columns.len()), |packed| {
-                pack(b, packed);
+            with_scratch(packed_len(k, columns.len()), |packed| {
+                let packed = B::scratch(packed);
+                B::pack(b, packed);
                 let a = a.columns(depth.clone());
                 let product =
                     Product { a, b: packed, outputs: columns.len(), c, c_row, c_start: columns.start, from_c };
@@ -164,7 +208,7 @@ pub fn matmul_packed_i8(x: &[f32], packed: &[i8], scales: &[f32], shape: Shape, 
     });
 }
 
-fn packed_product<B: tile::Weight>(
+fn packed_product<B: Weight>(
     x: &[f32],
     packed: &[B],
     shape: Shape,

@@ -18,6 +18,12 @@ const SHAPES: &[[usize; 3]] = &[
     [193, 20, 200],
 ];
 
+type Product = fn(MatRef<'_>, MatRef<'_>, &mut [f32], Accumulate);
+type Reference = fn(&[f32], &[f32], [usize; 3], Option<&[f32]>) -> Vec<f32>;
+
+/// The products, and what defines them.
+const PRODUCTS: [(Product, Reference); 2] = [(matmul, reference::matmul), (matmul_bf16, reference::matmul_bf16)];
+
 #[test]
 fn equals_the_reference_bit_for_bit_in_every_layout() {
     for &[m, k, n] in SHAPES {
@@ -25,12 +31,15 @@ fn equals_the_reference_bit_for_bit_in_every_layout() {
         let (a_turned, b_turned) = (reference::transpose(&a, m, k), reference::transpose(&b, k, n));
         let a_views = [MatRef::row_major(&a, m, k), MatRef::row_major(&a_turned, k, m).transposed()];
         let b_views = [MatRef::row_major(&b, k, n), MatRef::row_major(&b_turned, n, k).transposed()];
-        for (accumulate, from) in [(Accumulate::Overwrite, None), (Accumulate::Add, Some(&start[..]))] {
-            let expected = reference::matmul(&a, &b, [m, k, n], from);
+        let ways = [(Accumulate::Overwrite, None), (Accumulate::Add, Some(&start[..]))];
+        for ((product, reference), (accumulate, from)) in
+            PRODUCTS.into_iter().flat_map(|product| ways.map(|way| (product, way)))
+        {
+            let expected = reference(&a, &b, [m, k, n], from);
             for (a, b) in a_views.iter().flat_map(|a| b_views.iter().map(move |b| (*a, *b))) {
                 let got = same_everywhere(|| {
                     let mut c = start.clone();
-                    matmul(a, b, &mut c, accumulate);
+                    product(a, b, &mut c, accumulate);
                     c
                 });
                 assert_same_bits(&got, &expected, &format!("{m} x {k} x {n}, {accumulate:?}"));
@@ -41,11 +50,13 @@ fn equals_the_reference_bit_for_bit_in_every_layout() {
 
 #[test]
 fn a_deep_and_wide_product_is_cut_without_a_trace() {
-    let [m, k, n] = [3, DEPTH_MAX + 70, 300];
-    let (a, b) = (random(1, m * k), random(2, k * n));
-    let mut c = vec![0.0; m * n];
-    matmul(MatRef::row_major(&a, m, k), MatRef::row_major(&b, k, n), &mut c, Accumulate::Overwrite);
-    assert_same_bits(&c, &reference::matmul(&a, &b, [m, k, n], None), "deep");
+    for ((product, reference), k) in PRODUCTS.into_iter().zip([DEPTH_MAX + 70, 2 * DEPTH_MAX + 71]) {
+        let [m, n] = [3, 300];
+        let (a, b) = (random(1, m * k), random(2, k * n));
+        let mut c = vec![0.0; m * n];
+        product(MatRef::row_major(&a, m, k), MatRef::row_major(&b, k, n), &mut c, Accumulate::Overwrite);
+        assert_same_bits(&c, &reference(&a, &b, [m, k, n], None), "deep");
+    }
 }
 
 #[test]

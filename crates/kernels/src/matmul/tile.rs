@@ -33,9 +33,37 @@ pub(crate) struct Tile<B = f32> {
 
 /// The same with int8 weights.
 pub(crate) type TileI8 = Tile<i8>;
+/// The same with bf16 pairs in A and in B: k counts pairs.
+pub(crate) type TilePairs = Tile<Pair>;
+
+/// Two neighbours along k as bf16, the first in the lower half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Pair(u32);
+
+impl Pair {
+    /// The bits of floats, as pairs.
+    pub(super) fn of_floats(floats: &mut [f32]) -> &mut [Self] {
+        // SAFETY: of the same size and alignment, and every bit pattern is a value of both.
+        unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), floats.len()) }
+    }
+
+    /// The bits of pairs, as floats.
+    pub(super) fn as_floats(pairs: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast(), pairs.len()) }
+    }
+}
 
 /// What a packed B consists of.
 pub(crate) trait Weight: Copy + Send + Sync + 'static {
+    /// Steps along k in one element.
+    const INPUTS: usize = 1;
+    /// Adds the products of an element of A with a vector of B to the sums.
+    #[inline(always)]
+    fn add_products<S: Simd>(x: S, columns: S, sums: S) -> S {
+        x.fma(columns, sums)
+    }
     /// # Safety
     /// 16 elements at `from` must be readable.
     unsafe fn load<S: Simd>(from: *const Self) -> S;
@@ -70,6 +98,24 @@ impl Weight for i8 {
     }
 }
 
+impl Weight for Pair {
+    const INPUTS: usize = 2;
+    #[inline(always)]
+    fn add_products<S: Simd>(x: S, columns: S, sums: S) -> S {
+        x.dot_pairs(columns, sums)
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const Pair) -> S {
+        // SAFETY: the caller's promise.
+        unsafe { S::load(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(tile: Tile<Pair>) {
+        // SAFETY: the caller's promise.
+        unsafe { S::tile_pairs(tile) }
+    }
+}
+
 /// # Safety
 /// See [`Tile`].
 #[inline(always)]
@@ -84,6 +130,14 @@ pub(crate) unsafe fn run_tile<S: Simd>(tile: Tile) {
 pub(crate) unsafe fn run_tile_i8<S: Simd>(tile: TileI8) {
     // SAFETY: the caller's promise.
     unsafe { by_rows::<S, i8>(tile) }
+}
+
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+pub(crate) unsafe fn run_tile_pairs<S: Simd>(tile: TilePairs) {
+    // SAFETY: the caller's promise.
+    unsafe { by_rows::<S, Pair>(tile) }
 }
 
 /// Vectors of columns that the registers hold beside this many rows of sums.
@@ -134,12 +188,19 @@ unsafe fn slices<S: Simd, B: Weight, const R: usize>(tile: Tile<B>) {
 /// rounds, a row of C. Their streams are too short for the hardware to foresee; it is worth a tenth of the speed.
 #[inline(always)]
 fn prefetch_ahead<B, const R: usize, const L: usize>(tile: &Tile<B>, start: usize) {
-    // Packed rows of A lie side by side, six floats a step.
-    let packed = tile.a_row == 1;
-    let next = if packed { TILE_ROWS * tile.k } else { TILE_ROWS * tile.a_row };
-    let a = tile.a.wrapping_add(next + start * tile.a_k);
-    for r in 0..R {
-        prefetch(a.wrapping_add(r * if packed { LANES } else { tile.a_row }));
+    if tile.a_row == 1 && tile.a_k > TILE_ROWS {
+        // Rows of A side by side, a line or two a step: later steps of these same rows.
+        for step in start..start + LANES {
+            prefetch(tile.a.wrapping_add((step + LANES) * tile.a_k));
+        }
+    } else {
+        // Six packed rows lie side by side, six floats a step.
+        let packed = tile.a_row == 1;
+        let next = if packed { TILE_ROWS * tile.k } else { TILE_ROWS * tile.a_row };
+        let a = tile.a.wrapping_add(next + start * tile.a_k);
+        for r in 0..R {
+            prefetch(a.wrapping_add(r * if packed { LANES } else { tile.a_row }));
+        }
     }
     let row = start / LANES;
     if row < R {
@@ -178,7 +239,7 @@ unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B
                 for r in 0..R {
                     let x = S::splat(*a.add(r * tile.a_row));
                     for l in 0..L {
-                        sums[r][l] = x.fma(columns[l], sums[r][l]);
+                        sums[r][l] = B::add_products(x, columns[l], sums[r][l]);
                     }
                 }
                 a = a.wrapping_add(tile.a_k);

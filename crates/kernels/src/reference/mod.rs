@@ -7,6 +7,7 @@ pub mod norm;
 mod scalar;
 
 use crate::activation::Kind;
+use crate::bf16;
 use crate::loss::IGNORED;
 use crate::optim::AdamW;
 
@@ -20,6 +21,23 @@ pub fn matmul<F: Float>(a: &[F], b: &[F], [m, k, n]: [usize; 3], start: Option<&
         for j in 0..n {
             for t in 0..k {
                 c[i * n + j] = a[i * k + t].fused(b[t * n + j], c[i * n + j]);
+            }
+        }
+    }
+    c
+}
+
+/// [`matmul`] of factors rounded to bf16: each chain takes the numbers in pairs, the second of a pair first; a number
+/// without a partner is paired with zero.
+pub fn matmul_bf16(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], start: Option<&[f32]>) -> Vec<f32> {
+    let rounded = |x: f32| bf16::to_f32(bf16::from_f32(x));
+    let mut c = start.map_or_else(|| vec![0.0; m * n], <[f32]>::to_vec);
+    for i in 0..m {
+        for j in 0..n {
+            for pair in (0..k).step_by(2) {
+                for t in (pair..k.min(pair + 2)).rev() {
+                    c[i * n + j] = rounded(a[i * k + t]).mul_add(rounded(b[t * n + j]), c[i * n + j]);
+                }
             }
         }
     }

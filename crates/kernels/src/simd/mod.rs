@@ -17,7 +17,7 @@ mod x86;
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::cpu;
-use crate::matmul::tile::{Tile, TileI8};
+use crate::matmul::tile::{Tile, TileI8, TilePairs};
 
 pub(crate) use math::{Math, ln};
 pub(crate) use reduce::{dot, largest, sum};
@@ -81,6 +81,15 @@ pub(crate) trait Simd:
     /// Rows to columns.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
 
+    /// Lane i: the numbers 2 i and 2 i + 1 of the 32 in `first` and `second`, rounded to bf16, as a pair (the lower
+    /// half first). The lanes are then bits, not numbers.
+    fn pairs_along(first: Self, second: Self) -> Self;
+    /// Lane i: the lanes i of `even` and `odd`, rounded to bf16, as a pair.
+    fn pairs_across(even: Self, odd: Self) -> Self;
+    /// For lanes of bf16 pairs, `sum + a.odd * b.odd`, then `+ a.even * b.even`, each rounded once: what the instruction
+    /// VDPBF16PS computes.
+    fn dot_pairs(self, factor: Self, sum: Self) -> Self;
+
     /// The matrix kernel, compiled once for the instruction set.
     ///
     /// # Safety
@@ -91,6 +100,11 @@ pub(crate) trait Simd:
     /// # Safety
     /// See [`TileI8`].
     unsafe fn tile_i8(tile: TileI8);
+    /// The matrix kernel for bf16 pairs, compiled once for the instruction set.
+    ///
+    /// # Safety
+    /// See [`TilePairs`].
+    unsafe fn tile_pairs(tile: TilePairs);
 
     /// Lanes from `slice[at..]`, zero past its end.
     #[inline(always)]
@@ -142,6 +156,8 @@ pub(crate) fn prefetch(from: *const f32) {
 pub(crate) trait Kernel {
     /// What it gives.
     type Output;
+    /// Whether it gains by the instructions for bf16 pairs, and so is compiled with them too.
+    const BF16: bool = false;
     /// The computation. Implementations must be `#[inline(always)]`.
     fn run<S: Simd>(self) -> Self::Output;
 }
@@ -152,7 +168,10 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match cpu::isa() {
         // SAFETY: `isa` gives only what this machine can run.
         #[cfg(target_arch = "x86_64")]
-        cpu::Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
+        cpu::Isa::Avx512Bf16 if K::BF16 => unsafe { x86::run_avx512_bf16(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        cpu::Isa::Avx512Bf16 | cpu::Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         cpu::Isa::Avx2 => unsafe { x86::run_avx2(kernel) },

@@ -3,7 +3,8 @@
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{LANES, Simd};
-use crate::matmul::tile::{Tile, TileI8, run_tile, run_tile_i8};
+use crate::bf16;
+use crate::matmul::tile::{Tile, TileI8, TilePairs, run_tile, run_tile_i8, run_tile_pairs};
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -124,6 +125,19 @@ impl Simd for Scalar {
     fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
         std::array::from_fn(|column| Self(std::array::from_fn(|row| rows[row].0[column])))
     }
+    #[inline(always)]
+    fn pairs_along(first: Self, second: Self) -> Self {
+        let number = |i: usize| if i < LANES { first.0[i] } else { second.0[i - LANES] };
+        Self(std::array::from_fn(|i| bf16::pair(number(2 * i), number(2 * i + 1))))
+    }
+    #[inline(always)]
+    fn pairs_across(even: Self, odd: Self) -> Self {
+        even.zip(odd, bf16::pair)
+    }
+    #[inline(always)]
+    fn dot_pairs(self, factor: Self, sum: Self) -> Self {
+        Self(std::array::from_fn(|i| bf16::dot_pair(self.0[i], factor.0[i], sum.0[i])))
+    }
     unsafe fn tile(tile: Tile) {
         // SAFETY: the caller's promise.
         unsafe { run_tile::<Self>(tile) }
@@ -131,5 +145,9 @@ impl Simd for Scalar {
     unsafe fn tile_i8(tile: TileI8) {
         // SAFETY: the caller's promise.
         unsafe { run_tile_i8::<Self>(tile) }
+    }
+    unsafe fn tile_pairs(tile: TilePairs) {
+        // SAFETY: the caller's promise.
+        unsafe { run_tile_pairs::<Self>(tile) }
     }
 }

@@ -7,13 +7,20 @@ use std::arch::x86_64::*;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Kernel, LANES, Simd};
-use crate::matmul::tile::{Tile, TileI8, run_tile, run_tile_i8};
+use crate::matmul::tile::{Tile, TileI8, TilePairs, run_tile, run_tile_i8, run_tile_pairs};
 
 /// # Safety
 /// The machine must have the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Avx512>()
+    kernel.run::<Avx512<false>>()
+}
+
+/// # Safety
+/// The machine must have the instructions.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+pub(super) unsafe fn run_avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512<true>>()
 }
 
 /// # Safety
@@ -29,15 +36,16 @@ pub(super) fn prefetch(from: *const f32) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
 }
 
+/// `BF16` says whether the machine has dot products of bf16 pairs.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512<const BF16: bool>(__m512);
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256, __m256);
 
 macro_rules! operator {
     ($trait:ident, $method:ident, $wide:ident, $half:ident) => {
-        impl $trait for Avx512 {
+        impl<const BF16: bool> $trait for Avx512<BF16> {
             type Output = Self;
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
@@ -74,7 +82,7 @@ macro_rules! fold_halves {
     }};
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     const ACCUMULATORS: usize = 24;
 
     #[inline(always)]
@@ -184,11 +192,54 @@ impl Simd for Avx512 {
         out
     }
     #[inline(always)]
+    fn pairs_along(first: Self, second: Self) -> Self {
+        unsafe {
+            if BF16 {
+                let pairs = _mm512_cvtne2ps_pbh(second.0, first.0);
+                return Self(std::mem::transmute::<__m512bh, __m512>(pairs));
+            }
+            // The upper half of each 32 bits.
+            let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let four = _mm512_mullo_epi32(lane, _mm512_set1_epi32(0x0004_0004));
+            let halves = _mm512_add_epi32(four, _mm512_set1_epi32(0x0003_0001));
+            let pairs = _mm512_permutex2var_epi16(rounded512(first.0), halves, rounded512(second.0));
+            Self(_mm512_castsi512_ps(pairs))
+        }
+    }
+    #[inline(always)]
+    fn pairs_across(even: Self, odd: Self) -> Self {
+        unsafe {
+            let (even, odd) = if BF16 {
+                let pairs = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd.0, even.0));
+                let low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(pairs));
+                let high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(pairs));
+                (low, _mm512_slli_epi32::<16>(high))
+            } else {
+                (_mm512_srli_epi32::<16>(rounded512(even.0)), rounded512(odd.0))
+            };
+            let odd = _mm512_and_si512(odd, _mm512_set1_epi32(0xFFFF_0000_u32 as i32));
+            Self(_mm512_castsi512_ps(_mm512_or_si512(even, odd)))
+        }
+    }
+    #[inline(always)]
+    fn dot_pairs(self, factor: Self, sum: Self) -> Self {
+        unsafe {
+            if BF16 {
+                let [a, b] = [self.0, factor.0].map(|x| std::mem::transmute::<__m512, __m512bh>(x));
+                return Self(_mm512_dpbf16_ps(sum.0, a, b));
+            }
+            let (a, b) = (_mm512_castps_si512(self.0), _mm512_castps_si512(factor.0));
+            let odd = |x| _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(0xFFFF_0000_u32 as i32)));
+            let even = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x));
+            Self(_mm512_fmadd_ps(even(a), even(b), _mm512_fmadd_ps(odd(a), odd(b), sum.0)))
+        }
+    }
+    #[inline(always)]
     unsafe fn tile(tile: Tile) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         #[inline(never)]
         unsafe fn compiled(tile: Tile) {
-            unsafe { run_tile::<Avx512>(tile) }
+            unsafe { run_tile::<Avx512<false>>(tile) }
         }
         unsafe { compiled(tile) }
     }
@@ -197,9 +248,23 @@ impl Simd for Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         #[inline(never)]
         unsafe fn compiled(tile: TileI8) {
-            unsafe { run_tile_i8::<Avx512>(tile) }
+            unsafe { run_tile_i8::<Avx512<false>>(tile) }
         }
         unsafe { compiled(tile) }
+    }
+    #[inline(always)]
+    unsafe fn tile_pairs(tile: TilePairs) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        #[inline(never)]
+        unsafe fn native(tile: TilePairs) {
+            unsafe { run_tile_pairs::<Avx512<true>>(tile) }
+        }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[inline(never)]
+        unsafe fn emulated(tile: TilePairs) {
+            unsafe { run_tile_pairs::<Avx512<false>>(tile) }
+        }
+        unsafe { if BF16 { native(tile) } else { emulated(tile) } }
     }
 }
 
@@ -311,6 +376,38 @@ impl Simd for Avx2 {
         out
     }
     #[inline(always)]
+    fn pairs_along(first: Self, second: Self) -> Self {
+        unsafe {
+            let pack = |a: __m256, b: __m256| {
+                let (a, b) = (_mm256_srli_epi32::<16>(rounded256(a)), _mm256_srli_epi32::<16>(rounded256(b)));
+                _mm256_castsi256_ps(_mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b)))
+            };
+            Self(pack(first.0, first.1), pack(second.0, second.1))
+        }
+    }
+    #[inline(always)]
+    fn pairs_across(even: Self, odd: Self) -> Self {
+        unsafe {
+            let pair = |even: __m256, odd: __m256| {
+                let odd = _mm256_and_si256(rounded256(odd), _mm256_set1_epi32(0xFFFF_0000_u32 as i32));
+                _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32::<16>(rounded256(even)), odd))
+            };
+            Self(pair(even.0, odd.0), pair(even.1, odd.1))
+        }
+    }
+    #[inline(always)]
+    fn dot_pairs(self, factor: Self, sum: Self) -> Self {
+        unsafe {
+            let dot = |a: __m256, b: __m256, sum: __m256| {
+                let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
+                let odd = |x| _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xFFFF_0000_u32 as i32)));
+                let even = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x));
+                _mm256_fmadd_ps(even(a), even(b), _mm256_fmadd_ps(odd(a), odd(b), sum))
+            };
+            Self(dot(self.0, factor.0, sum.0), dot(self.1, factor.1, sum.1))
+        }
+    }
+    #[inline(always)]
     unsafe fn tile(tile: Tile) {
         #[target_feature(enable = "avx2,fma")]
         #[inline(never)]
@@ -327,5 +424,44 @@ impl Simd for Avx2 {
             unsafe { run_tile_i8::<Avx2>(tile) }
         }
         unsafe { compiled(tile) }
+    }
+    #[inline(always)]
+    unsafe fn tile_pairs(tile: TilePairs) {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        unsafe fn compiled(tile: TilePairs) {
+            unsafe { run_tile_pairs::<Avx2>(tile) }
+        }
+        unsafe { compiled(tile) }
+    }
+}
+
+/// Rounded to bf16, which then is the upper half of each 32 bits (the lower is left over): to the nearest, ties to
+/// even; numbers below 2⁻¹²⁶ to zero; NaN stays NaN.
+#[inline(always)]
+unsafe fn rounded512(x: __m512) -> __m512i {
+    unsafe {
+        let bits = _mm512_castps_si512(x);
+        let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7FFF)));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
+        let tiny = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7F80_0000));
+        _mm512_mask_and_epi32(rounded, tiny, bits, _mm512_set1_epi32(i32::MIN))
+    }
+}
+
+/// As [`rounded512`].
+#[inline(always)]
+unsafe fn rounded256(x: __m256) -> __m256i {
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let last = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7FFF)));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        let rounded = _mm256_blendv_epi8(rounded, _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000)), nan);
+        let exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7F80_0000));
+        let tiny = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+        _mm256_blendv_epi8(rounded, _mm256_and_si256(bits, _mm256_set1_epi32(i32::MIN)), tiny)
     }
 }
