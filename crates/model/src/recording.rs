@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use luban_kernels::attention::Shape;
 use luban_kernels::rotary::Table;
-use luban_tensor::{Tape, Var, ops};
+use luban_tensor::{Precision, Tape, Var, ops};
 
 use crate::batch::Batch;
 use crate::error::Error;
@@ -22,8 +22,8 @@ pub struct Recording<'a> {
 
 impl<'a> Recording<'a> {
     /// Starts a recording. `rotary` comes from [`rotary_table`], made once for many recordings.
-    pub fn new(spec: &'a Spec, rotary: Option<Arc<Table>>) -> Self {
-        Self { spec, tape: Tape::new(), rotary }
+    pub fn new(spec: &'a Spec, rotary: Option<Arc<Table>>, precision: Precision) -> Self {
+        Self { spec, tape: Tape::with_precision(precision), rotary }
     }
 
     /// The hidden states that the head multiplies with the vocabulary: those of the given rows, through BERT's

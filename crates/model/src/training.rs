@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use luban_base::random::Stream;
 use luban_kernels::rotary::Table;
-use luban_tensor::{Parameter, Tensor, Var, ops};
+use luban_tensor::{Parameter, Precision, Tensor, Var, ops};
 
 use crate::batch::Batch;
 use crate::error::Error;
@@ -29,6 +29,7 @@ pub struct TrainableModel {
     spec: Spec,
     weights: ModelWeights<Parameter>,
     rotary: Option<Arc<Table>>,
+    precision: Precision,
 }
 
 /// What a batch should predict.
@@ -85,7 +86,17 @@ impl TrainableModel {
             })
         })?;
         let rotary = rotary_table(&spec);
-        Ok(Self { spec, weights, rotary })
+        Ok(Self { spec, weights, rotary, precision: Precision::F32 })
+    }
+
+    /// The same model, with matrix products of another precision; a new one's are f32.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The precision of its matrix products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What the model is.
@@ -110,7 +121,7 @@ impl TrainableModel {
     /// as one call with all of them, but for tied tables, which two operations add to in turn.
     pub fn accumulate(&mut self, batch: &Batch, targets: &Targets<'_>) -> Result<LossSum, Error> {
         check_targets(batch, targets, &self.spec)?;
-        let mut recording = Recording::new(&self.spec, self.rotary.clone());
+        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
         let vars = on_tape(&self.spec, &mut self.weights, &mut recording, true);
         let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
         let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
@@ -134,7 +145,7 @@ impl TrainableModel {
 
     /// The hidden states of a batch (rows × width), without a backward pass.
     pub fn hidden(&mut self, batch: &Batch) -> Result<Tensor, Error> {
-        let mut recording = Recording::new(&self.spec, self.rotary.clone());
+        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
         let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
         Ok(forward(&self.spec, &vars, &mut recording, batch)?.into_value())
     }
@@ -142,7 +153,7 @@ impl TrainableModel {
     /// The logits of the given rows of a batch (rows × vocabulary), without a backward pass.
     pub fn logits(&mut self, batch: &Batch, rows: &[usize]) -> Result<Tensor, Error> {
         use crate::executor::Executor;
-        let mut recording = Recording::new(&self.spec, self.rotary.clone());
+        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
         let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
         let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
         Ok(recording.head(&hidden, rows, &vars.head, &vars.embedding.tokens)?.into_value())

@@ -4,6 +4,7 @@
 //! - [`tape`]: records what was computed and runs it backwards; any number of inputs and outputs a node.
 //! - [`ops`]: the operations: coarse ones with hand-written backward passes for transformers, and a handful of
 //!   general ones for losses and penalties.
+//! - [`precision`]: what matrix products round their factors to.
 //! - [`parameter`]: a tensor that is trained, with its gradient.
 //!
 //! First-order gradients only. What is frozen costs nothing: a node none of whose inputs needs a gradient is not
@@ -22,9 +23,11 @@
 
 pub mod ops;
 pub mod parameter;
+pub mod precision;
 pub mod storage;
 pub mod tape;
 
 pub use parameter::Parameter;
+pub use precision::Precision;
 pub use storage::{Buffer, Tensor};
 pub use tape::{Edge, Gradients, Tape, Var};

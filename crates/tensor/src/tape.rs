@@ -5,6 +5,7 @@ use std::sync::Arc;
 use luban_kernels::elementwise;
 use luban_kernels::matmul::Accumulate;
 
+use crate::precision::Precision;
 use crate::storage::{Buffer, Tensor};
 
 /// A tensor on a tape.
@@ -60,12 +61,23 @@ struct Node {
 pub struct Tape {
     nodes: Vec<Node>,
     gradients: Vec<Option<Arc<Buffer>>>,
+    precision: Precision,
 }
 
 impl Tape {
-    /// An empty tape.
+    /// An empty tape, in f32.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty tape whose matrix products, forward and backward, are of the given precision.
+    pub fn with_precision(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
+    /// What the matrix products round their factors to.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// A value that comes from outside: a parameter, or data.

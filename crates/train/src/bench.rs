@@ -5,6 +5,7 @@ use luban_model::Spec;
 use luban_model::plan::Flops;
 use luban_model::spec::{Head, Position};
 use luban_model::training::TrainableModel;
+use luban_tensor::Precision;
 use serde::Serialize;
 
 use crate::choose::random_examples;
@@ -118,8 +119,8 @@ pub struct Measured {
 ///
 /// # Errors
 /// If the model cannot be trained.
-pub fn measure(shape: &Shape, rounds: Rounds, clock: &dyn Clock) -> Result<Measured> {
-    let mut model = TrainableModel::init(shape.spec.clone(), 0)?;
+pub fn measure(shape: &Shape, precision: Precision, rounds: Rounds, clock: &dyn Clock) -> Result<Measured> {
+    let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(precision);
     let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
     let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4 };

@@ -31,6 +31,7 @@ pub mod settings;
 pub mod state;
 pub mod step;
 
+pub use luban_tensor::Precision;
 pub use error::{Error, Result};
 pub use pretrain::{Context, Outcome, pretrain};
 pub use settings::{Plan, PretrainOptions};

@@ -1,9 +1,10 @@
 //! `luban bench`: what this machine can do, and what training makes of it.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use luban_base::clock::SystemClock;
 use luban_kernels::limits;
 use luban_kernels::pool;
+use luban_train::Precision;
 use luban_train::bench::{Measured, Rounds, measure, shape};
 use serde_json::json;
 
@@ -27,19 +28,12 @@ pub struct Train {
     /// tiny, small, gpt2_b4, bert or llama
     #[arg(long, value_name = "NAME", default_value = "small")]
     pub config: String,
-    /// Precision of weights and activations
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    /// f32 or bf16: what matrix products round their factors to
+    #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// Least number of timed steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub steps: usize,
-}
-
-/// Precisions that training has.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Precision {
-    /// 32-bit floating point
-    F32,
 }
 
 /// Memory bandwidth and arithmetic peak of this machine
@@ -51,14 +45,13 @@ pub struct Limits {}
 /// Measures training.
 pub fn train(options: &Train, global: &Global) -> Outcome {
     let shape = shape(&options.config)?;
-    let Precision::F32 = options.precision;
     let rounds = Rounds { steps_min: options.steps.max(1), ..Rounds::default() };
-    let measured = measure(&shape, rounds, &SystemClock::default())?;
+    let measured = measure(&shape, options.precision, rounds, &SystemClock::default())?;
     let rss = peak_rss_mb();
     if global.json {
         let mut line = json!(measured);
         line["bench"] = json!("train");
-        line["precision"] = json!("f32");
+        line["precision"] = json!(options.precision.name());
         line["threads"] = json!(pool::threads());
         line["peak_rss_mb"] = json!(rss);
         return output::json(&line);

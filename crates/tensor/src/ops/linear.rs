@@ -1,8 +1,9 @@
 //! Linear maps.
 
 use luban_kernels::elementwise;
-use luban_kernels::matmul::{self, Accumulate, MatRef};
+use luban_kernels::matmul::{Accumulate, MatRef};
 
+use crate::precision::Precision;
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Tape, Var};
 
@@ -14,7 +15,8 @@ use crate::tape::{Tape, Var};
 /// If the shapes do not fit.
 pub fn linear_group<const N: usize>(tape: &mut Tape, input: &Var, maps: [(&Var, Option<&Var>); N]) -> [Var; N] {
     let x = input.value().clone();
-    let outputs = maps.map(|(weight, bias)| product(&x, weight.value(), bias.map(Var::value)));
+    let precision = tape.precision();
+    let outputs = maps.map(|(weight, bias)| product(precision, &x, weight.value(), bias.map(Var::value)));
     let mut inputs = vec![input.edge()];
     let mut passes = Vec::with_capacity(N);
     for (weight, bias) in maps {
@@ -24,7 +26,7 @@ pub fn linear_group<const N: usize>(tape: &mut Tape, input: &Var, maps: [(&Var, 
             inputs.push(bias.edge());
             inputs.len() - 1
         });
-        passes.push(MapPass { weight: weight.value().clone(), weight_input, bias_input });
+        passes.push(MapPass { precision, weight: weight.value().clone(), weight_input, bias_input });
     }
     // A frozen map still passes the gradient on to its input, but has no use for the input itself.
     let saved_x = maps.iter().any(|(weight, _)| weight.needs_grad()).then_some(x);
@@ -38,11 +40,11 @@ pub fn linear_group<const N: usize>(tape: &mut Tape, input: &Var, maps: [(&Var, 
 }
 
 /// `x · weightᵀ + bias`.
-fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+fn product(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let (rows, outputs) = (x.rows(), weight.rows());
     let mut y = Buffer::scratch(rows * outputs);
     let (x, weight) = (matrix(x), matrix(weight).transposed());
-    matmul::matmul(x, weight, &mut y, Accumulate::Overwrite);
+    precision.matmul(x, weight, &mut y, Accumulate::Overwrite);
     if let Some(bias) = bias {
         elementwise::add_rows(&mut y, bias);
     }
@@ -55,6 +57,7 @@ fn matrix(tensor: &Tensor) -> MatRef<'_> {
 
 /// The backward pass of one map of a group.
 struct MapPass {
+    precision: Precision,
     weight: Tensor,
     weight_input: usize,
     bias_input: Option<usize>,
@@ -64,11 +67,12 @@ impl MapPass {
     fn run(self, pass: &mut crate::tape::Backward<'_>, dy: &[f32], x: Option<&Tensor>) {
         let (outputs, inputs) = (self.weight.rows(), self.weight.columns());
         let rows = dy.len() / outputs.max(1);
+        let precision = self.precision;
         let dy_matrix = MatRef::row_major(dy, rows, outputs);
-        pass.accumulate(0, rows * inputs, |dx, mode| matmul::matmul(dy_matrix, matrix(&self.weight), dx, mode));
+        pass.accumulate(0, rows * inputs, |dx, mode| precision.matmul(dy_matrix, matrix(&self.weight), dx, mode));
         if let Some(x) = x {
             pass.accumulate(self.weight_input, outputs * inputs, |dw, mode| {
-                matmul::matmul(dy_matrix.transposed(), matrix(x), dw, mode);
+                precision.matmul(dy_matrix.transposed(), matrix(x), dw, mode);
             });
         }
         if let Some(bias) = self.bias_input

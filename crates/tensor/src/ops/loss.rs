@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use luban_kernels::elementwise::{add_rows, column_sums};
 use luban_kernels::loss;
-use luban_kernels::matmul::{self, Accumulate, MatRef};
+use luban_kernels::matmul::{Accumulate, MatRef};
 
+use crate::precision::Precision;
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Tape, Var};
 
@@ -63,7 +64,8 @@ pub fn cross_entropy(
     for (piece, targets) in targets.chunks(rows_at_once).enumerate() {
         let columns = x.columns();
         let range = piece * rows_at_once * columns..(piece * rows_at_once + targets.len()) * columns;
-        let mut piece = Piece::new(MatRef::row_major(&x[range.clone()], targets.len(), columns), vocabulary);
+        let rows = MatRef::row_major(&x[range.clone()], targets.len(), columns);
+        let mut piece = Piece::new(tape.precision(), rows, vocabulary);
         sum.nats += piece.loss(targets, scale);
         if let Some(dx) = &mut dx {
             piece.input_gradient(&mut dx[range]);
@@ -81,21 +83,22 @@ pub fn cross_entropy(
 
 /// Some rows with their logits, which become the gradient of the logits.
 struct Piece<'a> {
+    precision: Precision,
     x: MatRef<'a>,
     vocabulary: Vocabulary<'a>,
     logits: Buffer,
 }
 
 impl<'a> Piece<'a> {
-    fn new(x: MatRef<'a>, vocabulary: Vocabulary<'a>) -> Self {
+    fn new(precision: Precision, x: MatRef<'a>, vocabulary: Vocabulary<'a>) -> Self {
         let matrix = vocabulary.matrix.value();
         let mut logits = Buffer::scratch(x.shape().0 * matrix.rows());
         let transposed = MatRef::row_major(matrix, matrix.rows(), matrix.columns()).transposed();
-        matmul::matmul(x, transposed, &mut logits, Accumulate::Overwrite);
+        precision.matmul(x, transposed, &mut logits, Accumulate::Overwrite);
         if let Some(bias) = vocabulary.bias {
             add_rows(&mut logits, bias.value());
         }
-        Self { x, vocabulary, logits }
+        Self { precision, x, vocabulary, logits }
     }
 
     /// The summed loss; turns the logits into their gradient.
@@ -112,14 +115,14 @@ impl<'a> Piece<'a> {
     fn input_gradient(&self, dx: &mut [f32]) {
         let matrix = self.vocabulary.matrix.value();
         let matrix = MatRef::row_major(matrix, matrix.rows(), matrix.columns());
-        matmul::matmul(self.gradient(), matrix, dx, Accumulate::Overwrite);
+        self.precision.matmul(self.gradient(), matrix, dx, Accumulate::Overwrite);
     }
 
     fn vocabulary_gradients(&self, tape: &mut Tape) {
         let Vocabulary { matrix, bias } = self.vocabulary;
         if matrix.needs_grad() {
             tape.gradient_in_advance(matrix, |gradient, mode| {
-                matmul::matmul(self.gradient().transposed(), self.x, gradient, mode);
+                self.precision.matmul(self.gradient().transposed(), self.x, gradient, mode);
             });
         }
         if let Some(bias) = bias.filter(|bias| bias.needs_grad()) {
