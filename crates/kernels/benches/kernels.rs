@@ -24,7 +24,7 @@ fn main() {
 
 fn training_attention(heads: usize, kv_heads: usize, head_width: usize, length: usize) {
     let count = 4096 / length;
-    let shape = Shape { heads, kv_heads, head_width, scale: 0.125, causal: true };
+    let shape = Shape { heads, kv_heads, head_width, scale: 0.125, causal: true, reach: None };
     let sequences: Vec<_> = (0..count).map(|i| i * length..(i + 1) * length).collect();
     let (q, k) = (numbers(4096 * heads * head_width), numbers(4096 * kv_heads * head_width));
     let (mut out, mut lse) = (q.clone(), vec![0.0; 4096 * heads]);
@@ -43,7 +43,7 @@ fn training_attention(heads: usize, kv_heads: usize, head_width: usize, length: 
 }
 
 fn cached_attention(heads: usize, kv_heads: usize, head_width: usize) {
-    let shape = Shape { heads, kv_heads, head_width, scale: 0.125, causal: true };
+    let shape = Shape { heads, kv_heads, head_width, scale: 0.125, causal: true, reach: None };
     let arena = numbers(cached::block_len(&shape) * 16);
     let arena = cached::Arena { keys: &arena, values: &arena };
     let blocks: Vec<u32> = (0..16).collect();

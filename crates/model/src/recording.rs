@@ -54,6 +54,7 @@ pub fn attention_shape(spec: &Spec) -> Shape {
         head_width: spec.head_width,
         scale: 1.0 / (spec.head_width as f32).sqrt(),
         causal: spec.causal,
+        reach: None,
     }
 }
 

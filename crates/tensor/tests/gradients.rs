@@ -139,7 +139,7 @@ struct Heads {
 
 impl Heads {
     fn attend(&self, q: &[f64], k: &[f64], v: &[f64]) -> Values {
-        let Shape { heads, kv_heads, head_width, scale, causal } = self.shape;
+        let Shape { heads, kv_heads, head_width, scale, causal, .. } = self.shape;
         let mut out = vec![0.0; q.len()];
         for rows in &self.sequences {
             for (row, head) in rows.clone().flat_map(|row| (0..heads).map(move |head| (row, head))) {
@@ -236,7 +236,7 @@ fn attention_over_ragged_sequences() {
     for (heads, kv_heads, head_width, causal, rotary) in
         [(2, 1, 6, true, true), (1, 1, 16, false, false), (3, 1, 2, true, false)]
     {
-        let shape = Shape { heads, kv_heads, head_width, scale: 0.4, causal };
+        let shape = Shape { heads, kv_heads, head_width, scale: 0.4, causal, reach: None };
         let sequences = vec![0..3, 3..4, 4..75];
         let rows = 75;
         let positions: Vec<u32> = sequences.iter().flat_map(|range| 0..range.len() as u32).collect();

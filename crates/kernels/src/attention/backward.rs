@@ -168,8 +168,9 @@ impl Task<'_> {
             let at = source.start + r * source.stride;
             *sum = dot::<S>(&self.dout[at..][..width], &self.saved.out[at..][..width]);
         }
-        let end = if shape.causal { start + 1 } else { self.sequence.len() };
-        for keys in (0..end).step_by(BLOCK) {
+        let length = self.sequence.len();
+        let (first, last) = (shape.seen(start, length), shape.seen(start + source.rows - 1, length));
+        for keys in (first.start / BLOCK * BLOCK..last.end).step_by(BLOCK) {
             let pair = Pair { queries: start, keys, diagonal: shape.causal && keys == start };
             self.weights::<S>(pair, head, &sums);
             self.products::<S>(pair);
@@ -211,17 +212,21 @@ impl Task<'_> {
         for (r, &sum) in sums.iter().enumerate().take(queries) {
             let row = self.sequence.start + pair.queries + r;
             let lse = S::splat(self.saved.lse[row * self.shape.heads + head]);
-            let count = if pair.diagonal { r + 1 } else { keys };
+            let seen = self.shape.seen(pair.queries + r, self.sequence.len());
+            let within = |position: usize| keys.min(position.saturating_sub(pair.keys));
+            let (first, count) = (within(seen.start), within(seen.end));
             // SAFETY: two rows of two different parts of the scratch.
             let (weights, slopes) =
                 unsafe { (part(memory.weights, r * BLOCK, BLOCK), part(memory.slopes, r * BLOCK, BLOCK)) };
-            for i in (0..count).step_by(LANES) {
+            for i in (first / LANES * LANES..count).step_by(LANES) {
                 let p = (S::at(weights, i) - lse).exp_flushed();
                 p.put(weights, i);
                 (p * (S::at(slopes, i) - S::splat(sum))).put(slopes, i);
             }
-            weights[count..].fill(0.0);
-            slopes[count..].fill(0.0);
+            for unseen in [0..first.min(count), count..BLOCK] {
+                weights[unseen.clone()].fill(0.0);
+                slopes[unseen].fill(0.0);
+            }
         }
     }
 

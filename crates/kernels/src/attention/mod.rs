@@ -4,7 +4,8 @@
 //! Gimelshein, 2018; Dao et al., 2022, "FlashAttention"). For a row the order is fixed: a score is one sequential
 //! chain over the head's width, blocks come in ascending order, within a block values are added position after
 //! position. So the result of a row depends on its own sequence's visible positions and nothing else, whatever the
-//! other rows, the chunks of a prompt, or the threads; [`cached`] gives the same bits as [`forward`].
+//! other rows, the chunks of a prompt, or the threads; [`cached`] gives the same bits as [`forward`]. Where attention
+//! reaches a number of positions only (Beltagy et al., 2020, "Longformer"), blocks beyond are not visited.
 
 mod backward;
 pub mod cached;
@@ -37,9 +38,21 @@ pub struct Shape {
     pub scale: f32,
     /// Whether a position sees only itself and those before it.
     pub causal: bool,
+    /// How many positions before its own (and after it, if not causal) a position sees; all of them where `None`.
+    pub reach: Option<usize>,
 }
 
 impl Shape {
+    /// The positions that one sees in a sequence of `length`, which does not matter to causal attention.
+    #[inline(always)]
+    pub(crate) fn seen(&self, position: usize, length: usize) -> Range<usize> {
+        let end = if self.causal { position + 1 } else { length };
+        match self.reach {
+            None => 0..end,
+            Some(reach) => position.saturating_sub(reach)..end.min(position.saturating_add(reach).saturating_add(1)),
+        }
+    }
+
     /// Query heads for each key and value head.
     pub(crate) fn group(&self) -> usize {
         self.heads / self.kv_heads

@@ -56,8 +56,9 @@ struct State {
     out: [f32; TILE_ROWS * HEAD_WIDTH_MAX],
     top: [f32; LANES],
     sum: [f32; LANES],
-    /// Positions that each row sees.
-    visible: [usize; TILE_ROWS],
+    /// Positions that each row sees: from the first, up to the end.
+    first: [usize; TILE_ROWS],
+    end: [usize; TILE_ROWS],
 }
 
 impl Kernel for Span<'_> {
@@ -73,13 +74,15 @@ impl Kernel for Span<'_> {
             out: [0.0; TILE_ROWS * HEAD_WIDTH_MAX],
             top: [0.0; LANES],
             sum: [0.0; LANES],
-            visible: [0; TILE_ROWS],
+            first: [0; TILE_ROWS],
+            end: [0; TILE_ROWS],
         };
         for start in (0..units).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(units - start);
             self.begin::<S>(start, rows, &mut state);
-            let blocks = state.visible[..rows].iter().fold(0, |most, &v| most.max(v)).div_ceil(BLOCK);
-            for block in 0..blocks {
+            let first = state.first[..rows].iter().fold(usize::MAX, |least, &v| least.min(v)) / BLOCK;
+            let end = state.end[..rows].iter().fold(0, |most, &v| most.max(v)).div_ceil(BLOCK);
+            for block in first..end {
                 self.block::<S>(block, rows, &mut state);
             }
             self.finish::<S>(start, rows, &mut state);
@@ -114,10 +117,12 @@ impl Span<'_> {
                 prefetch(self.queries.q.as_ptr().wrapping_add(next * shape.head_width + i));
                 prefetch(self.queries.out.address(head * shape.head_width + i));
             }
-            state.visible[r] = if shape.causal { position + 1 } else { self.queries.length };
+            let seen = shape.seen(position, self.queries.length);
+            (state.first[r], state.end[r]) = (seen.start, seen.end);
         }
         state.out[..rows * padded].fill(0.0);
-        state.top = [f32::NEG_INFINITY; LANES];
+        // Finite, so that a block of which a row sees nothing leaves its empty sums as they are.
+        state.top = [f32::MIN; LANES];
         state.sum = [0.0; LANES];
     }
 
@@ -141,11 +146,11 @@ impl Span<'_> {
                 from_c: false,
             });
         }
-        let counts: [usize; TILE_ROWS] =
-            std::array::from_fn(|r| BLOCK.min(state.visible[r].saturating_sub(block * BLOCK)));
-        softmax::<S>(&counts[..rows], padded, state);
-        // SAFETY: the block is readable up to the positions that each row sees.
-        unsafe { add_values::<S>(&counts[..rows], padded, self.queries.blocks.values.add(offset), state) }
+        let within = |position: usize| BLOCK.min(position.saturating_sub(block * BLOCK));
+        let seen: [Range<usize>; TILE_ROWS] = std::array::from_fn(|r| within(state.first[r])..within(state.end[r]));
+        softmax::<S>(&seen[..rows], padded, state);
+        // SAFETY: the block is readable at the positions that each row sees.
+        unsafe { add_values::<S>(&seen[..rows], padded, self.queries.blocks.values.add(offset), state) }
     }
 
     #[inline(always)]
@@ -174,17 +179,18 @@ const VECTORS: usize = BLOCK / LANES;
 
 /// Turns the scores of a block into weights against the new maximum, and what stands so far to the same.
 #[inline(always)]
-fn softmax<S: Simd>(counts: &[usize], padded: usize, state: &mut State) {
+fn softmax<S: Simd>(seen: &[Range<usize>], padded: usize, state: &mut State) {
     let before = state.top;
-    for (r, &count) in counts.iter().enumerate() {
-        let s = scores::<S>(&state.scores[r * BLOCK..][..count]);
+    for (r, seen) in seen.iter().enumerate() {
+        state.scores[r * BLOCK..][..seen.start].fill(f32::NEG_INFINITY);
+        let s = scores::<S>(&state.scores[r * BLOCK..][..seen.end]);
         let top = s[0].max(s[1]).max(s[2].max(s[3])).largest();
         // The new one second, so that a NaN stays.
         state.top[r] = if before[r] > top { before[r] } else { top };
     }
     let decay = (S::at(&before, 0) - S::at(&state.top, 0)).exp_flushed().to_array();
-    for (r, &count) in counts.iter().enumerate() {
-        let mut s = scores::<S>(&state.scores[r * BLOCK..][..count]);
+    for (r, seen) in seen.iter().enumerate() {
+        let mut s = scores::<S>(&state.scores[r * BLOCK..][..seen.end]);
         for (i, s) in s.iter_mut().enumerate() {
             *s = (*s - S::splat(state.top[r])).exp_flushed();
             s.put(&mut state.scores, r * BLOCK + i * LANES);
@@ -209,18 +215,20 @@ fn scores<S: Simd>(seen: &[f32]) -> [S; VECTORS] {
     s
 }
 
-/// Adds the weighted values: positions that all rows see for all at once, the rest row by row, so that no row touches
-/// a position beyond its own.
+/// Adds the weighted values in the order of the positions: those that all rows see for all at once, what comes before
+/// and after them row by row, so that no row touches a position that it does not see.
 ///
 /// # Safety
-/// The block's values must be readable up to the largest count.
+/// The block's values must be readable at the positions that the rows see.
 #[inline(always)]
-unsafe fn add_values<S: Simd>(counts: &[usize], padded: usize, values: *const f32, state: &mut State) {
-    let common = counts.iter().fold(BLOCK, |least, &count| least.min(count));
+unsafe fn add_values<S: Simd>(seen: &[Range<usize>], padded: usize, values: *const f32, state: &mut State) {
+    let first = seen.iter().fold(0, |most, seen| most.max(seen.start));
+    // Rows that have no position in common each go alone up to there, and from there on.
+    let end = seen.iter().fold(BLOCK, |least, seen| least.min(seen.end)).max(first);
     let tile = Tile {
-        rows: counts.len(),
+        rows: seen.len(),
         vectors: padded / LANES,
-        k: common,
+        k: end - first,
         a: state.scores.as_ptr(),
         a_row: BLOCK,
         a_k: 1,
@@ -232,10 +240,29 @@ unsafe fn add_values<S: Simd>(counts: &[usize], padded: usize, values: *const f3
     };
     // SAFETY: the caller's promise; the state holds six rows.
     unsafe {
-        S::tile(tile);
-        for (r, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > common) {
-            let (a, b) = (tile.a.add(r * BLOCK + common), values.add(common * padded));
-            S::tile(Tile { rows: 1, k: count - common, a, b, c: tile.c.add(r * padded), ..tile });
+        for (r, seen) in seen.iter().enumerate() {
+            add_alone::<S>(tile, r, seen.start..first.min(seen.end));
+        }
+        if first < end {
+            S::tile(Tile { a: tile.a.add(first), b: tile.b.add(first * padded), ..tile });
+        }
+        for (r, seen) in seen.iter().enumerate() {
+            add_alone::<S>(tile, r, end..seen.end);
+        }
+    }
+}
+
+/// Some positions of one row of a tile whose columns are the positions of a block; nothing if the range is empty.
+///
+/// # Safety
+/// As [`add_values`].
+#[inline(always)]
+unsafe fn add_alone<S: Simd>(tile: Tile, row: usize, positions: Range<usize>) {
+    if positions.start < positions.end {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (a, b) = (tile.a.add(row * tile.a_row + positions.start), tile.b.add(positions.start * tile.b_k));
+            S::tile(Tile { rows: 1, k: positions.end - positions.start, a, b, c: tile.c.add(row * tile.c_row), ..tile });
         }
     }
 }

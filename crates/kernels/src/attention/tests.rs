@@ -3,15 +3,25 @@ use super::*;
 use crate::reference;
 use crate::testing::{Guarded, assert_close, assert_same_bits, check_gradient, random, same_everywhere, wide};
 
-/// heads, kv heads, width, causal, lengths.
-const CASES: &[(usize, usize, usize, bool, &[usize])] = &[
-    (1, 1, 1, true, &[1]),
-    (2, 1, 16, true, &[3, 0, 70]),
-    (4, 2, 20, true, &[65, 1, 130]),
-    (3, 3, 64, true, &[100]),
-    (9, 3, 33, true, &[20, 64]),
-    (2, 2, 80, false, &[7, 129]),
-    (4, 1, 16, false, &[64, 5]),
+/// heads, kv heads, width, causal, reach, lengths.
+type Numbers = (usize, usize, usize, bool, Option<usize>, &'static [usize]);
+const CASES: &[Numbers] = &[
+    (1, 1, 1, true, None, &[1]),
+    (2, 1, 16, true, None, &[3, 0, 70]),
+    (4, 2, 20, true, None, &[65, 1, 130]),
+    (3, 3, 64, true, None, &[100]),
+    (9, 3, 33, true, None, &[20, 64]),
+    (2, 2, 80, false, None, &[7, 129]),
+    (4, 1, 16, false, None, &[64, 5]),
+    (2, 1, 16, true, Some(0), &[70]),
+    (4, 2, 20, true, Some(5), &[65, 1, 130]),
+    (5, 1, 17, true, Some(63), &[200]),
+    (3, 3, 24, true, Some(64), &[140, 3]),
+    (1, 1, 8, true, Some(usize::MAX), &[66]),
+    (2, 2, 80, false, Some(3), &[7, 129]),
+    (4, 1, 16, false, Some(64), &[300]),
+    (3, 1, 16, false, Some(100), &[64, 150]),
+    (1, 1, 8, false, Some(usize::MAX), &[66]),
 ];
 
 struct Case {
@@ -23,14 +33,14 @@ struct Case {
 }
 
 impl Case {
-    fn new(&(heads, kv_heads, head_width, causal, lengths): &(usize, usize, usize, bool, &[usize])) -> Self {
+    fn new(&(heads, kv_heads, head_width, causal, reach, lengths): &Numbers) -> Self {
         let mut rows = 0;
         let sequences = lengths.iter().map(|len| {
             rows += len;
             rows - len..rows
         });
         let sequences: Vec<_> = sequences.collect();
-        let shape = Shape { heads, kv_heads, head_width, scale: 2.0 / (head_width as f32).sqrt(), causal };
+        let shape = Shape { heads, kv_heads, head_width, scale: 2.0 / (head_width as f32).sqrt(), causal, reach };
         let (q_len, kv_len) = (rows * heads * head_width, rows * kv_heads * head_width);
         Self { shape, sequences, q: random(1, q_len), k: random(2, kv_len), v: random(3, kv_len) }
     }
@@ -60,7 +70,7 @@ fn forward_agrees_with_the_reference() {
 
 #[test]
 fn a_row_depends_on_its_own_prefix_alone() {
-    let mut case = Case::new(&(4, 2, 24, true, &[90, 140]));
+    let mut case = Case::new(&(4, 2, 24, true, None, &[90, 140]));
     let before = case.forward().0;
     // Everything from row 200 on becomes poison, and the other sequence changes.
     let row = case.shape.kv_heads * case.shape.head_width;
@@ -73,9 +83,31 @@ fn a_row_depends_on_its_own_prefix_alone() {
 }
 
 #[test]
+fn what_lies_out_of_reach_does_not_show() {
+    for causal in [true, false] {
+        let mut case = Case::new(&(3, 1, 24, causal, Some(20), &[300]));
+        let before = case.forward().0;
+        let row = case.shape.kv_heads * case.shape.head_width;
+        case.k[100 * row..150 * row].fill(f32::NAN);
+        case.v[100 * row..150 * row].fill(f32::INFINITY);
+        let (after, row) = (case.forward().0, case.shape.heads * case.shape.head_width);
+        let first = if causal { 100 } else { 80 };
+        assert_same_bits(&after[..first * row], &before[..first * row], "before");
+        assert!(after[first * row..170 * row].iter().all(|x| x.is_nan()), "within reach");
+        assert_same_bits(&after[170 * row..], &before[170 * row..], "after");
+    }
+}
+
+#[test]
 fn gradients_agree_with_finite_differences() {
-    let small: &[(usize, usize, usize, bool, &[usize])] =
-        &[(2, 1, 5, true, &[3, 9]), (4, 2, 3, false, &[6]), (1, 1, 2, true, &[70]), (2, 2, 2, false, &[66])];
+    let small: &[Numbers] = &[
+        (2, 1, 5, true, None, &[3, 9]),
+        (4, 2, 3, false, None, &[6]),
+        (1, 1, 2, true, None, &[70]),
+        (2, 2, 2, false, None, &[66]),
+        (1, 1, 2, true, Some(4), &[70]),
+        (2, 1, 3, false, Some(2), &[67]),
+    ];
     for case in small {
         let case = Case::new(case);
         let dout = random(4, case.q.len());
@@ -164,14 +196,14 @@ fn the_cache_gives_the_bits_of_training() {
 #[test]
 #[should_panic(expected = "sequence 2..4 after row 3")]
 fn overlapping_sequences_are_refused() {
-    let case = Case::new(&(1, 1, 4, true, &[4]));
+    let case = Case::new(&(1, 1, 4, true, None, &[4]));
     forward(&case.shape, &[0..3, 2..4], case.inputs(), &mut [0.0; 16], None);
 }
 
 #[test]
 #[should_panic(expected = "block 2 in an arena of 2")]
 fn a_block_beyond_the_arena_is_refused() {
-    let shape = Shape { heads: 1, kv_heads: 1, head_width: 4, scale: 1.0, causal: true };
+    let shape = Shape { heads: 1, kv_heads: 1, head_width: 4, scale: 1.0, causal: true, reach: None };
     let arena = vec![0.0; block_len(&shape) * 2];
     let sequence = CachedSequence { rows: 0..1, first_position: 64, blocks: &[0, 2] };
     attend(&shape, &[sequence], &[0.0; 4], Arena { keys: &arena, values: &arena }, &mut [0.0; 4]);

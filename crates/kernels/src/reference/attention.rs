@@ -48,8 +48,9 @@ fn each_row(shape: &Shape, sequences: &[Range<usize>], mut f: impl FnMut(usize, 
         for (row, head) in sequence.clone().flat_map(|row| (0..shape.heads).map(move |head| (row, head))) {
             let kv_head = head / (shape.heads / shape.kv_heads);
             let end = if shape.causal { row + 1 } else { sequence.end };
+            let near = |key: &usize| shape.reach.is_none_or(|reach| row.abs_diff(*key) <= reach);
             let key = |key: usize| (key * shape.kv_heads + kv_head) * shape.head_width;
-            f((row * shape.heads + head) * shape.head_width, (sequence.start..end).map(key).collect());
+            f((row * shape.heads + head) * shape.head_width, (sequence.start..end).filter(near).map(key).collect());
         }
     }
 }
