@@ -8,3 +8,5 @@ pub(crate) const ORDER: u64 = 2;
 pub(crate) const SPLIT: u64 = 3;
 /// The order of sequences within a block; the block's number follows.
 pub(crate) const BLOCK: u64 = 4;
+/// Which part of which chunk each pass of an epoch reads; the epoch follows.
+pub(crate) const STRATA: u64 = 5;

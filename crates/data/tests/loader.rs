@@ -7,11 +7,11 @@ use std::sync::Arc;
 use common::{Place, documents, text, tokenizer};
 use luban_artifact::Artifact;
 use luban_base::random::Stream;
-use luban_data::loader::{Loader, LoaderOptions, Position, validation_windows};
+use luban_data::loader::{Loader, LoaderOptions, Position, Sequence, validation_windows};
 use luban_data::{Corpus, Document, Error, Split};
 use luban_text::Tokenizer;
 
-const OPTIONS: LoaderOptions = LoaderOptions { length: 16, seed: 3, block_sequences: 10 };
+const OPTIONS: LoaderOptions = LoaderOptions { length: 16, seed: 3, block_sequences: 10, strata: 1 };
 
 struct Case {
     _place: Place,
@@ -48,6 +48,10 @@ impl Case {
     }
 }
 
+fn tokens(sequences: Vec<Sequence>) -> Vec<Vec<u32>> {
+    sequences.into_iter().map(|sequence| sequence.tokens).collect()
+}
+
 #[test]
 fn every_token_is_a_target_once_an_epoch() {
     let case = Case::new(12);
@@ -57,7 +61,7 @@ fn every_token_is_a_target_once_an_epoch() {
     let endless: Vec<u32> = (0..epochs).flat_map(|_| epoch.iter().copied()).collect();
     // What cutting without any shuffling gives.
     let mut expected: Vec<Vec<u32>> = endless.windows(length + 1).step_by(length).map(<[u32]>::to_vec).collect();
-    let mut found = case.loader(OPTIONS).next(expected.len()).unwrap();
+    let mut found = tokens(case.loader(OPTIONS).next(expected.len()).unwrap());
     assert_ne!(found, expected, "sequences are shuffled");
     let per_epoch = epoch.len().div_ceil(length);
     // Epochs do not mix: the sequences that begin in the first one come first.
@@ -121,16 +125,145 @@ fn positions_that_do_not_fit_are_refused() {
     let mut loader = case.loader(OPTIONS);
     loader.next(25).unwrap();
     let good = loader.position();
-    let mut wrong = [good; 4];
-    wrong[0].stream.offset += 1;
-    wrong[1].stream.offset = u64::MAX >> 1;
-    wrong[2].stream.token = 1 << 40;
-    wrong[3].taken = 11;
+    let mut wrong = [good; 5];
+    wrong[0].stream.pass = 1;
+    wrong[1].stream.chunk = u64::MAX;
+    wrong[2].stream.piece = 1 << 40;
+    wrong[3].stream.token = 1 << 40;
+    wrong[4].taken = 11;
     for position in wrong {
         let error = loader.seek(&position).unwrap_err();
         assert!(matches!(error, Error::Position { .. }), "{error}");
     }
     loader.seek(&good).unwrap();
+}
+
+/// Documents of lines, some indented, each of some kilobytes; every line names its document.
+fn long_documents(count: u64) -> Case {
+    let draws = Stream::new(6, &[]);
+    let line = |number: u64, line: u64| {
+        let word = luban_base::random::mix(number * 1000 + line) % 5000;
+        format!("{}d{number}n{line} is {word};\n", ["", "    ", "\t", "\n"][(word % 4) as usize])
+    };
+    let document = |number: u64| {
+        let lines = 350 + draws.below_at(number, 200);
+        (0..lines).map(|index| line(number, index)).collect::<String>()
+    };
+    let place = Place::new();
+    for number in 0..count {
+        place.write(&format!("{number}.txt"), document(number));
+    }
+    let artifact = place.build_with(|options| options.valid_share = 0.01).unwrap();
+    Case { _place: place, artifact, tokenizer: tokenizer((0..5).map(document)) }
+}
+
+const STRATA: LoaderOptions = LoaderOptions { length: 32, seed: 3, block_sequences: 64, strata: 8 };
+
+/// The numbers of the documents whose lines occur in some sequences.
+fn touched(case: &Case, sequences: &[Sequence]) -> std::collections::BTreeSet<String> {
+    let text = |sequence: &Sequence| case.tokenizer.decode(&sequence.tokens).unwrap();
+    let names = |text: String| -> Vec<String> {
+        let words = text.split_whitespace().map(str::to_owned);
+        words.filter_map(|word| Some(word.strip_prefix('d')?.split_once('n')?.0.to_owned())).collect()
+    };
+    sequences.iter().flat_map(|sequence| names(text(sequence))).collect()
+}
+
+#[test]
+fn strata_give_every_token_of_whole_documents_once_an_epoch() {
+    let case = long_documents(40);
+    let mut expected = case.epoch();
+    expected.sort_unstable();
+    for strata in [2, 8, 33, 50] {
+        let count = expected.len().div_ceil(STRATA.length);
+        let found = case.loader(LoaderOptions { strata, ..STRATA }).next(count).unwrap();
+        let mut targets: Vec<u32> = found.iter().flat_map(|sequence| &sequence.tokens[1..]).copied().collect();
+        targets.sort_unstable();
+        // The epoch's targets are all tokens of whole documents but the first; the sequence at its end goes on in the
+        // next one.
+        let missing = surplus(&expected, &targets);
+        assert!(missing <= 1, "{strata} strata: {missing} tokens of {} were never a target", expected.len());
+        assert!(surplus(&targets, &expected) <= STRATA.length, "{strata}");
+    }
+}
+
+/// How many items of a sorted list another has not as often.
+fn surplus(ours: &[u32], theirs: &[u32]) -> usize {
+    let mut rest = theirs.iter().peekable();
+    let lacks = |item: &&u32| {
+        while rest.next_if(|other| other < item).is_some() {}
+        rest.next_if(|other| other == item).is_none()
+    };
+    ours.iter().filter(lacks).count()
+}
+
+#[test]
+fn the_first_stratum_is_a_sample_of_all_documents() {
+    let case = long_documents(150);
+    let names = documents(&case.artifact, Split::Train).len();
+    let epoch = case.epoch().len() / STRATA.length;
+    let sample = |strata: usize, seed: u64| {
+        let mut loader = case.loader(LoaderOptions { strata, seed, ..STRATA });
+        touched(&case, &loader.next(epoch / 20).unwrap()).len() as f64 / names as f64
+    };
+    assert!(sample(1, 3) < 0.2, "whole documents: {}", sample(1, 3));
+    for seed in [3, 4] {
+        assert!(sample(20, seed) > 0.9, "one pass of twenty: {}", sample(20, seed));
+    }
+    let few = case.loader(LoaderOptions { strata: 1000, ..STRATA }).next(200).unwrap();
+    assert!(touched(&case, &few).len() > 15, "{}", touched(&case, &few).len());
+}
+
+#[test]
+fn strata_go_on_exactly_and_differ_by_seed() {
+    let case = long_documents(40);
+    for strata in [2, 8, 40] {
+        let options = LoaderOptions { strata, ..STRATA };
+        let total = case.epoch().len() / options.length * 2;
+        let expected = case.loader(options).next(total + 100).unwrap();
+        let other = case.loader(LoaderOptions { seed: 4, ..options }).next(100).unwrap();
+        assert_ne!(other, expected[..100]);
+        let (mut resumed, draws) = (case.loader(options), Stream::new(9, &[strata as u64]));
+        for index in 0..25 {
+            let start = draws.below_at(index, total as u64) as usize;
+            let mut unbroken = case.loader(options);
+            unbroken.next(start).unwrap();
+            resumed.seek(&unbroken.position()).unwrap();
+            assert_eq!(resumed.next(70).unwrap(), &expected[start..start + 70], "{strata} strata, from {start}");
+        }
+    }
+}
+
+#[test]
+fn segments_begin_documents_and_pieces() {
+    let case = long_documents(20);
+    for strata in [1, 4] {
+        let sequences = case.loader(LoaderOptions { strata, ..STRATA }).next(400).unwrap();
+        let mut middles = 0;
+        for Sequence { tokens, segments } in &sequences {
+            assert!(
+                segments.is_sorted_by(|one, other| one < other) && segments.iter().all(|&start| start <= STRATA.length)
+            );
+            let ends = tokens.iter().enumerate().filter(|(_, token)| **token == 0).map(|(place, _)| place);
+            assert!(ends.clone().all(|place| segments.contains(&place)), "{tokens:?} {segments:?}");
+            middles += segments.len() - ends.count();
+        }
+        assert_eq!(middles > 0, strata > 1, "{middles}");
+    }
+}
+
+#[test]
+fn options_out_of_bounds_are_named() {
+    let case = Case::new(3);
+    for (name, options) in [
+        ("block-sequences", LoaderOptions { block_sequences: 0, ..OPTIONS }),
+        ("strata", LoaderOptions { strata: 0, ..OPTIONS }),
+        ("strata", LoaderOptions { strata: usize::MAX, ..OPTIONS }),
+    ] {
+        let corpus = Corpus::open(&case.artifact).unwrap();
+        let error = Loader::open(&corpus, Split::Train, Arc::clone(&case.tokenizer), options).unwrap_err();
+        assert!(error.to_string().starts_with(name), "{error}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use luban_data::loader::{self, Loader, LoaderOptions, Split};
 use luban_text::Tokenizer;
 
 use crate::checkpoints::{remove, resume};
-use crate::choose::{self, Machine, Task};
+use crate::choose::{self, BYTES_PER_TOKEN, Machine, Task};
 use crate::error::{Error, Result};
 use crate::export;
 use crate::monitor::HeldOut;
@@ -32,8 +32,6 @@ const SAMPLES: u64 = 0x5E9;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Checkpoints that stay; the one before the newest is there for a newest one that a disk lost.
 const CHECKPOINTS_KEPT: usize = 2;
-/// Bytes that a token stands for, roughly, with a small vocabulary.
-const BYTES_PER_TOKEN: f64 = 3.0;
 /// Repetitions of the corpus that are worth a warning.
 const EPOCHS_MANY: f64 = 8.0;
 /// Held-out text that is scored on the way; the end scores all of it.
@@ -138,7 +136,8 @@ impl<'a> Run<'a> {
         let (loader, state) = match resume(options, &identity, &store, target, context.observer)? {
             Some(state) => go_on(state, &texts, &tokenizer, context)?,
             None => {
-                let task = Task { vocab: tokenizer.vocab_size(), causal: objective.causal() };
+                let corpus_bytes = train_bytes(corpus);
+                let task = Task { vocab: tokenizer.vocab_size(), causal: objective.causal(), corpus_bytes };
                 let plan = choose_plan(options, task, context)?;
                 warn_of_repetition(&plan, corpus, context);
                 let loader = open_loader(&texts, &tokenizer, &plan)?;
@@ -221,7 +220,7 @@ impl<'a> Run<'a> {
         let loaded = self.loader.next(sequences)?;
         let draws = |sample: usize| Stream::new(seed, &[SAMPLES, first + sample as u64]);
         let examples = loaded.iter().enumerate();
-        Ok(examples.map(|(sample, sequence)| self.objective.example(sequence, draws(sample))).collect())
+        Ok(examples.map(|(sample, sequence)| self.objective.example(&sequence.tokens, draws(sample))).collect())
     }
 
     /// Measures and shows, now and then. Changes nothing of the state.
@@ -322,8 +321,7 @@ fn choose_plan(options: &PretrainOptions, task: Task, context: Context<'_>) -> R
 
 /// Says so when the run will see its text many times: beyond a few, it learns it by heart (Muennighoff et al. 2023).
 fn warn_of_repetition(plan: &Plan, corpus: &Artifact, context: Context<'_>) {
-    let bytes = corpus.manifest().files.get("train.jsonl").map_or(0, |entry| entry.size);
-    let epochs = plan.tokens() as f64 * BYTES_PER_TOKEN / bytes.max(1) as f64;
+    let epochs = plan.tokens() as f64 * BYTES_PER_TOKEN / train_bytes(corpus).max(1) as f64;
     if epochs > EPOCHS_MANY {
         let text = format!(
             "the run will read the corpus about {epochs:.0} times and learn it by heart: more text, or fewer \
@@ -331,6 +329,10 @@ fn warn_of_repetition(plan: &Plan, corpus: &Artifact, context: Context<'_>) {
         );
         context.observer.event(&Event::Warning(&text));
     }
+}
+
+fn train_bytes(corpus: &Artifact) -> u64 {
+    corpus.manifest().files.get(Split::Train.file()).map_or(0, |entry| entry.size)
 }
 
 fn open_tokenizer(artifact: &Artifact) -> Result<Tokenizer> {
@@ -342,7 +344,8 @@ fn open_tokenizer(artifact: &Artifact) -> Result<Tokenizer> {
 }
 
 fn open_loader(texts: &Corpus, tokenizer: &Arc<Tokenizer>, plan: &Plan) -> Result<Loader> {
-    let options = LoaderOptions { length: plan.context, seed: plan.seed, block_sequences: plan.shuffle_sequences };
+    let Plan { context: length, seed, shuffle_sequences: block_sequences, strata, .. } = *plan;
+    let options = LoaderOptions { length, seed, block_sequences, strata };
     Ok(Loader::open(texts, Split::Train, Arc::clone(tokenizer), options)?)
 }
 

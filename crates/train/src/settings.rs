@@ -129,6 +129,9 @@ pub struct Plan {
     pub optimizer: AdamWSettings,
     /// Sequences within which the loader shuffles.
     pub shuffle_sequences: usize,
+    /// Passes that make the loader's epoch; more than 1 where the run cannot read the whole corpus. See
+    /// [`luban_data::loader::LoaderOptions::strata`].
+    pub strata: usize,
     /// Decides the initial weights and the order of the data.
     pub seed: u64,
 }

@@ -16,7 +16,7 @@ use crate::optimizer::{AdamW, Moments, trainable};
 use crate::settings::{Plan, PretrainOptions};
 
 /// Format of `state.json`.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const STATE: &str = "state.json";
 const TENSORS: &str = "state.safetensors";
 /// How much of the smoothed loss one step replaces.

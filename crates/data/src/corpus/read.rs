@@ -1,7 +1,8 @@
 //! Reading a corpus.
 
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -74,19 +75,32 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// The byte at which the next document's line begins.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Goes to the document whose line begins at a byte.
+    /// The file's size.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn seek(&mut self, offset: u64) -> Result<()> {
-        self.reader.seek(SeekFrom::Start(offset)).context("read", &self.path)?;
-        self.offset = offset;
-        Ok(())
+    pub(crate) fn file_bytes(&self) -> Result<u64> {
+        Ok(self.reader.get_ref().metadata().context("look at", &self.path)?.len())
+    }
+
+    /// The texts of the documents whose lines begin within a range of the file.
+    ///
+    /// # Errors
+    /// If a line is damaged or cannot be read.
+    pub(crate) fn texts_beginning_in(&mut self, range: Range<u64>) -> Result<Vec<String>> {
+        // What is left of the line to which the byte before the range belongs.
+        let before = range.start.saturating_sub(1);
+        self.reader.seek(SeekFrom::Start(before)).context("read", &self.path)?;
+        self.offset = before;
+        if range.start > 0 {
+            self.offset += self.reader.skip_until(b'\n').context("read", &self.path)? as u64;
+        }
+        let mut texts = Vec::new();
+        while self.offset < range.end {
+            let Some(document) = self.read()? else { break };
+            texts.push(document.text);
+        }
+        Ok(texts)
     }
 
     fn read(&mut self) -> Result<Option<Document>> {

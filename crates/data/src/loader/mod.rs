@@ -5,7 +5,16 @@
 //! very first is a target exactly once an epoch; what an epoch leaves over begins the next one's first sequence.
 //! Blocks of sequences are shuffled by seed and block number. A [`Position`] says where the stream stood when the
 //! current block began, which is all that a resume needs.
+//!
+//! A run that is too short for the whole corpus would see some documents whole and others never. With
+//! [`LoaderOptions::strata`] of S an epoch is S passes over the documents, which are cut at line ends into pieces of
+//! about two sequences; a pass reads an S-th of the pieces of each document, so that the first S-th of an epoch is a
+//! fair sample of the corpus. Each piece is read by one pass of an epoch: every byte of text is encoded once, and there
+//! is one end-of-text token a document, before its first piece. The tokens are those of whole documents where the
+//! tokenizer ends its words with lines, as ours do.
 
+mod pieces;
+mod strata;
 mod stream;
 mod validation;
 
@@ -22,15 +31,31 @@ use crate::{Corpus, Error, Result, streams};
 pub use stream::Cursor;
 use stream::TokenStream;
 
+/// Most strata of an epoch.
+pub const STRATA_MAX: usize = 1 << 20;
+
 /// How to cut and shuffle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoaderOptions {
     /// Targets of a sequence: the model's context.
     pub length: usize,
-    /// Decides the order within blocks.
+    /// Decides the order within blocks, and that of strata.
     pub seed: u64,
     /// Sequences that are shuffled together, and held in memory.
     pub block_sequences: usize,
+    /// Passes over the documents that make an epoch: 1 to read each document whole, in the file's order; about as many
+    /// as times what a run reads goes into the corpus, where it cannot read all. Rounded up where they are very many.
+    pub strata: usize,
+}
+
+/// A training sequence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence {
+    /// Its `length + 1` tokens: inputs are all but the last, targets all but the first.
+    pub tokens: Vec<u32>,
+    /// Where in it texts begin that have nothing to do with what stands before them, ascending: documents (at their
+    /// end-of-text token) and pieces of them. 0 is among them only if a text begins with the sequence.
+    pub segments: Vec<usize>,
 }
 
 /// Where a loader stands: everything that a resume needs beside the corpus, the tokenizer and the options.
@@ -52,33 +77,29 @@ pub struct Loader {
     stream: TokenStream,
     position: Position,
     /// The current block in its shuffled order.
-    block: Vec<Vec<u32>>,
+    block: Vec<Sequence>,
 }
 
 impl Loader {
     /// Opens one side of a corpus at its start.
     ///
     /// # Errors
-    /// A tokenizer without an end-of-text token, options of zero, a side with too little text for one sequence, or
-    /// a corpus that cannot be read.
+    /// A tokenizer without an end-of-text token, options out of bounds, a side with too little text for one sequence,
+    /// or a corpus that cannot be read.
     pub fn open(corpus: &Corpus, split: Split, tokenizer: Arc<Tokenizer>, options: LoaderOptions) -> Result<Self> {
-        for (what, value) in [("length", options.length), ("block-sequences", options.block_sequences)] {
-            if value == 0 {
-                return Err(Error::Option { what, found: "0".into(), expected: "at least 1" });
-            }
-        }
-        let mut stream = TokenStream::open(corpus, split, tokenizer)?;
+        options.check()?;
+        let mut stream = TokenStream::open(corpus, split, tokenizer, options)?;
         stream.check_long_enough(options.length + 1)?;
         let mut loader = Self { options, stream, position: Position::default(), block: Vec::new() };
         loader.fill()?;
         Ok(loader)
     }
 
-    /// The next sequences, each of `length + 1` tokens: inputs are all but the last, targets all but the first.
+    /// The next sequences.
     ///
     /// # Errors
     /// If the corpus cannot be read any more.
-    pub fn next(&mut self, sequences: usize) -> Result<Vec<Vec<u32>>> {
+    pub fn next(&mut self, sequences: usize) -> Result<Vec<Sequence>> {
         let mut batch = Vec::with_capacity(sequences);
         while batch.len() < sequences {
             if self.position.taken >= self.block.len() {
@@ -98,7 +119,7 @@ impl Loader {
     }
 
     /// Goes to a position that [`Self::position`] gave, for the same corpus, tokenizer and options; what follows is
-    /// then what followed there.
+    /// then what followed there. Reads the position's block, and of what stands before it one chunk of the file.
     ///
     /// # Errors
     /// A position that the corpus does not have.
@@ -120,19 +141,30 @@ impl Loader {
 
     /// Reads the block that begins where the stream stands, and shuffles it.
     fn fill(&mut self) -> Result<()> {
-        let LoaderOptions { length, seed, block_sequences } = self.options;
+        let LoaderOptions { length, seed, block_sequences, .. } = self.options;
         let epoch = self.stream.settled()?.epoch;
         self.block.clear();
         // A block ends with its epoch, so that epochs stay apart even in a corpus of a few sequences.
         while self.block.len() < block_sequences && self.stream.settled()?.epoch == epoch {
-            let mut sequence = Vec::with_capacity(length + 1);
-            for _ in 0..length {
-                sequence.push(self.stream.next()?);
-            }
-            sequence.push(self.stream.peek()?);
-            self.block.push(sequence);
+            self.block.push(self.stream.sequence(length)?);
         }
         Stream::new(seed, &[streams::BLOCK, self.position.block]).shuffle(&mut self.block);
+        Ok(())
+    }
+}
+
+impl LoaderOptions {
+    fn check(&self) -> Result<()> {
+        let whole = [("length", self.length), ("block-sequences", self.block_sequences), ("strata", self.strata)];
+        for (what, value) in whole {
+            if value == 0 {
+                return Err(Error::Option { what, found: "0".into(), expected: "at least 1" });
+            }
+        }
+        if self.strata > STRATA_MAX {
+            let found = self.strata.to_string();
+            return Err(Error::Option { what: "strata", found, expected: "at most 1048576" });
+        }
         Ok(())
     }
 }

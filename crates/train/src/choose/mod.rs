@@ -11,6 +11,7 @@
 
 mod probe;
 
+use luban_data::loader::STRATA_MAX;
 use luban_model::Spec;
 use luban_model::spec::Head;
 
@@ -43,8 +44,12 @@ pub const WARMUP_SHARE: f64 = 0.05;
 pub const WARMUP_STEPS_MAX: u64 = 2000;
 /// Rows of activations that are alive at once; more are done in parts, whose gradients are added up.
 pub const ROWS_AT_ONCE: usize = 4096;
-/// Sequences within which the loader shuffles: wide, so that a short run sees many documents.
+/// Sequences within which the loader shuffles where it reads documents whole: wide, so that neighbours come apart.
 pub const SHUFFLE_SEQUENCES: usize = 16_384;
+/// The same where it reads pieces of all documents: few, as these are mixed already, and the first step waits for them.
+pub const SHUFFLE_SEQUENCES_OF_STRATA: usize = 2048;
+/// Bytes of a corpus file that a token stands for, roughly, with a small vocabulary.
+pub const BYTES_PER_TOKEN: f64 = 3.0;
 /// Share of the minutes that goes to the steps themselves; the rest is for reading, validation and samples.
 pub const STEPS_SHARE: f64 = 0.95;
 /// Fewest steps of a run that is planned by minutes.
@@ -93,6 +98,8 @@ pub struct Task {
     pub vocab: usize,
     /// Whether the objective wants a causal model.
     pub causal: bool,
+    /// Bytes of the training side's file.
+    pub corpus_bytes: u64,
 }
 
 /// Plans a run.
@@ -119,6 +126,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         },
         optimizer: optimizer(options),
         shuffle_sequences: SHUFFLE_SEQUENCES,
+        strata: 1,
         seed: options.seed,
         spec,
     };
@@ -129,8 +137,20 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
     let steps = plan.schedule.steps;
     let warmup = ((steps as f64 * WARMUP_SHARE).ceil() as u64).min(WARMUP_STEPS_MAX);
     plan.schedule.warmup_steps = options.warmup.unwrap_or(warmup).min(steps);
+    plan.strata = strata(plan.tokens(), task.corpus_bytes);
     notes.push(describe(&plan, step_s));
+    if plan.strata > 1 {
+        plan.shuffle_sequences = SHUFFLE_SEQUENCES_OF_STRATA;
+        notes.push(format!("the corpus is larger than the run: of each document about 1/{} is read", plan.strata));
+    }
     Ok(Choice { plan, notes, step_s })
+}
+
+/// How many passes the loader's epoch has: so many that the run reads at least one whole pass, and with it a fair
+/// sample of the corpus; 1 if the run reads all of it.
+pub fn strata(tokens: u64, corpus_bytes: u64) -> usize {
+    let runs = corpus_bytes as f64 / (tokens as f64 * BYTES_PER_TOKEN).max(1.0);
+    (runs.ceil() as usize).clamp(1, STRATA_MAX)
 }
 
 fn choose_shape(

@@ -19,7 +19,7 @@ impl Speedometer for Fake {
     }
 }
 
-const DECODER: Task = Task { vocab: 2048, causal: true };
+const DECODER: Task = Task { vocab: 2048, causal: true, corpus_bytes: 25_000_000 };
 
 fn chosen(options: &PretrainOptions, gflops: f64) -> Choice {
     choose(options, DECODER, &mut Fake { flops_per_second: gflops * 1e9, asked: 0 }).unwrap()
@@ -68,6 +68,18 @@ fn what_is_given_is_kept_and_nothing_is_measured_for_it() {
     assert_eq!((plan.context, plan.sequences, plan.spec.context, plan.seed), (16, 4, 16, 9));
     assert_eq!((plan.schedule.steps, plan.schedule.warmup_steps, plan.schedule.peak), (7, 3, 0.5));
     assert_eq!(plan.optimizer.weight_decay, 0.25);
+}
+
+#[test]
+fn a_run_that_cannot_read_all_reads_of_every_document() {
+    assert_eq!(strata(1_250_000, 25_000_000), 7);
+    assert_eq!((strata(8_333_333, 25_000_000), strata(8_333_334, 25_000_000)), (2, 1));
+    assert_eq!((strata(1, u64::MAX), strata(u64::MAX, 1), strata(0, 0)), (STRATA_MAX, 1, 1));
+    let short = chosen(&PretrainOptions { steps: Some(100), ..Default::default() }, 111.0);
+    assert!(short.plan.strata > 20 && short.plan.shuffle_sequences < SHUFFLE_SEQUENCES, "{:?}", short.plan);
+    assert!(short.notes.iter().any(|note| note.contains("of each document")), "{:?}", short.notes);
+    let long = chosen(&PretrainOptions { minutes: 600.0, ..Default::default() }, 111.0).plan;
+    assert_eq!((long.strata, long.shuffle_sequences), (1, SHUFFLE_SEQUENCES));
 }
 
 #[test]
