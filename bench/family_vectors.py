@@ -1,6 +1,6 @@
 """Writes the test vectors of the model families: tiny random checkpoints and what transformers makes of them.
 
-    family_vectors.py [--out crates/model/tests/vectors]
+    family_vectors.py [--out crates/model/tests/vectors] [NAME …]
 
 One folder a vector, laid out as Hugging Face lays out a model, with beside it
 
@@ -25,7 +25,21 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForMaskedLM, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 VOCAB = 67
 POSITIONS = 80
@@ -37,9 +51,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).parent.parent / "crates/model/tests/vectors"
     parser.add_argument("--out", type=Path, default=default, metavar="DIR")
-    out = parser.parse_args().out
+    parser.add_argument("names", nargs="*", metavar="NAME", help="vectors to write; all of them without any")
+    options = parser.parse_args()
+    out = options.out
     torch.set_num_threads(1)
     for name, (make, write_expected) in VECTORS.items():
+        if options.names and name not in options.names:
+            continue
         seed = zlib.crc32(name.encode())
         model = make()
         randomise(model, seed)
@@ -49,7 +67,7 @@ def main():
         (folder / "generation_config.json").unlink(missing_ok=True)
         if name in OLDER_CONFIGS:
             rotary_base_as_before(folder / "config.json")
-        write_expected(model, folder, make_cases(seed))
+        write_expected(model, folder, make_cases(seed, model.config.pad_token_id))
         size_kb = sum(file.stat().st_size for file in folder.iterdir()) / 1000
         print(f"{name}: {size_kb:.0f} KB")
         assert size_kb < 150, f"{name} is too large for a test vector"
@@ -70,16 +88,47 @@ def llama_tied():
     )
 
 
-def llama_config(rope_theta, rms_norm_eps=1e-5, **fields):
-    return LlamaConfig(
+def llama_scaled():
+    """The rotation of Llama 3.1: of three wavelengths one stays, one is stretched, one lies between."""
+    scaling = {
+        "rope_type": "llama3",
+        "rope_theta": 100.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    }
+    return LlamaForCausalLM(llama_config(tie_word_embeddings=True, rope_parameters=scaling))
+
+
+def mistral():
+    """Near sight in every layer."""
+    config = llama_config(MistralConfig, 10000.0, num_key_value_heads=2, tie_word_embeddings=False, sliding_window=9)
+    return MistralForCausalLM(config)
+
+
+def qwen2():
+    """Biases for queries, keys and values; near sight in the upper layer."""
+    window = {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1}
+    config = llama_config(Qwen2Config, 1000000.0, num_key_value_heads=2, tie_word_embeddings=True, **window)
+    return Qwen2ForCausalLM(config)
+
+
+def qwen3():
+    """Norms of each head; heads that are wider together than the model."""
+    config = llama_config(Qwen3Config, 1000000.0, num_key_value_heads=1, tie_word_embeddings=True, head_dim=10)
+    return Qwen3ForCausalLM(config)
+
+
+def llama_config(kind=LlamaConfig, rope_theta=10000.0, rms_norm_eps=1e-5, **fields):
+    fields = {"head_dim": 6, "rope_parameters": {"rope_type": "default", "rope_theta": rope_theta}} | fields
+    return kind(
         vocab_size=VOCAB,
         hidden_size=24,
         intermediate_size=40,
         num_hidden_layers=2,
         num_attention_heads=4,
-        head_dim=6,
         max_position_embeddings=POSITIONS,
-        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
         rms_norm_eps=rms_norm_eps,
         bos_token_id=0,
         eos_token_id=0,
@@ -91,7 +140,10 @@ def llama_config(rope_theta, rms_norm_eps=1e-5, **fields):
 def rotary_base_as_before(path):
     """Moves the rotary base to where files had it before transformers 5: most published checkpoints are such."""
     config = json.loads(path.read_text())
-    config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+    rotation = config.pop("rope_parameters")
+    config["rope_theta"] = rotation.pop("rope_theta")
+    if rotation["rope_type"] != "default":
+        config["rope_scaling"] = rotation
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -147,9 +199,11 @@ def randomise(model, seed):
                 parameter += 1.0
 
 
-def make_cases(seed):
+def make_cases(seed, padding):
+    """Without the padding token: its embedding gets no gradient, and in some families its neighbours' positions shift."""
     generator = torch.Generator().manual_seed(seed + 1)
-    return [torch.randint(0, VOCAB, (length,), generator=generator) for length in CASE_LENGTHS]
+    cases = [torch.randint(0, VOCAB, (length,), generator=generator) for length in CASE_LENGTHS]
+    return cases if padding is None else [torch.where(case == padding, padding + 1, case) for case in cases]
 
 
 # What is expected of them
@@ -220,14 +274,18 @@ def write(folder, expected, cases):
 VECTORS = {
     "llama-grouped": (llama_grouped, write_decoder),
     "llama-tied": (llama_tied, write_decoder),
+    "llama-scaled": (llama_scaled, write_decoder),
+    "mistral": (mistral, write_decoder),
+    "qwen2": (qwen2, write_decoder),
+    "qwen3": (qwen3, write_decoder),
     "gpt2": (gpt2, write_decoder),
     "bert": (lambda: bert(pooler=True), write_encoder),
     "bert-no-pooler": (lambda: bert(pooler=False), write_encoder),
     "bert-masked-lm": (bert_masked_lm, write_masked),
     "minilm": (minilm, write_encoder),
 }
-# Half of the Llama vectors have the rotary base in `rope_theta`, half in `rope_parameters`.
-OLDER_CONFIGS = {"llama-grouped"}
+# Some vectors have the rotary base in `rope_theta`, the others in `rope_parameters`.
+OLDER_CONFIGS = {"llama-grouped", "llama-scaled", "qwen3"}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ use luban_engine::serving::{ServingExecutor, ServingModel};
 use luban_model::{Batch, TrainableModel, forward, io};
 use serde_json::Value;
 
-const DECODERS: [&str; 3] = ["llama-grouped", "llama-tied", "gpt2"];
+const DECODERS: [&str; 7] = ["llama-grouped", "llama-tied", "llama-scaled", "gpt2", "mistral", "qwen2", "qwen3"];
 const ENCODERS: [&str; 3] = ["bert", "bert-no-pooler", "minilm"];
 
 fn folder(name: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! Ragged batches: sequences of different lengths, laid one after another without padding.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::Error;
@@ -69,6 +70,14 @@ impl Batch {
     /// The position of each row in its own sequence.
     pub fn positions(&self) -> &[u32] {
         &self.positions
+    }
+
+    /// The row of each position in a table with `offset` rows before that of position 0.
+    pub fn table_positions(&self, offset: usize) -> Cow<'_, [u32]> {
+        match offset as u32 {
+            0 => Cow::Borrowed(&self.positions),
+            offset => self.positions.iter().map(|position| position + offset).collect(),
+        }
     }
 
     /// The token type of each row.

@@ -17,6 +17,9 @@ pub enum Error {
     /// A `config.json` that cannot be understood.
     #[error("config.json: {0}")]
     Config(String),
+    /// An index of weights in several files that cannot be understood.
+    #[error("model.safetensors.index.json: {0}")]
+    Index(String),
     /// A weight that is missing or of another shape.
     #[error("weight {name}: expected {expected}, found {found}")]
     Weight {

@@ -6,7 +6,7 @@
 
 use crate::batch::Batch;
 use crate::error::Error;
-use crate::spec::{NormPlace, Spec};
+use crate::spec::Spec;
 use crate::weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelWeights, NormWeights};
 
 /// The operations of a transformer's forward, over rows of activations.
@@ -35,6 +35,9 @@ pub trait Executor {
         input: &Self::Rows,
         weights: [&LinearWeights<Self::Weight>; N],
     ) -> Result<[Self::Rows; N], Error>;
+
+    /// Normalises each head of the rows by itself; the heads are as wide as the norm.
+    fn norm_heads(&mut self, rows: Self::Rows, norm: &NormWeights<Self::Weight>) -> Result<Self::Rows, Error>;
 
     /// Attention of the given layer, rotary positions and cache included: rows × query width.
     fn attend(&mut self, layer: usize, qkv: [Self::Rows; 3], batch: &Batch) -> Result<Self::Rows, Error>;
@@ -66,28 +69,50 @@ pub fn forward<E: Executor>(
 ) -> Result<E::Rows, Error> {
     batch.check(spec)?;
     let embedded = executor.embed(&weights.embedding, batch)?;
-    match (spec.norm.place, &weights.final_norm) {
-        (NormPlace::Pre, Some(final_norm)) => {
+    match &weights.final_norm {
+        Some(final_norm) => {
             let (mut residual, mut branch) = (embedded, None);
             for (index, layer) in weights.layers.iter().enumerate() {
-                let (sum, normed) = executor.add_norm(residual, branch, &layer.attention_norm)?;
-                let attended = attention(executor, index, layer, &normed, batch)?;
+                let (sum, attended) = match &layer.attention_norm {
+                    Some(norm) => {
+                        let (sum, normed) = executor.add_norm(residual, branch, norm)?;
+                        (sum, attention(executor, index, layer, &normed, batch)?)
+                    }
+                    // Only the first block may have none, and there is no branch to add yet.
+                    None => {
+                        let attended = attention(executor, index, layer, &residual, batch)?;
+                        (residual, attended)
+                    }
+                };
                 let (sum, normed) = executor.add_norm(sum, Some(attended), &layer.ffn_norm)?;
                 branch = Some(feed_forward(executor, layer, &normed)?);
                 residual = sum;
             }
             Ok(executor.add_norm(residual, branch, final_norm)?.1)
         }
-        _ => {
+        None => {
             let mut hidden = embedded;
             for (index, layer) in weights.layers.iter().enumerate() {
+                let norm = layer.attention_norm.as_ref().expect("norms after the sums stand in every block");
                 let attended = attention(executor, index, layer, &hidden, batch)?;
-                hidden = executor.add_norm(hidden, Some(attended), &layer.attention_norm)?.1;
+                hidden = executor.add_norm(hidden, Some(attended), norm)?.1;
                 let fed = feed_forward(executor, layer, &hidden)?;
                 hidden = executor.add_norm(hidden, Some(fed), &layer.ffn_norm)?.1;
             }
             Ok(hidden)
         }
+    }
+}
+
+/// A branch through the norm that stands between it and its residual sum, where there is one.
+fn normed<E: Executor>(
+    executor: &mut E,
+    branch: E::Rows,
+    norm: Option<&NormWeights<E::Weight>>,
+) -> Result<E::Rows, Error> {
+    match norm {
+        Some(norm) => Ok(executor.add_norm(branch, None, norm)?.1),
+        None => Ok(branch),
     }
 }
 
@@ -98,10 +123,15 @@ fn attention<E: Executor>(
     input: &E::Rows,
     batch: &Batch,
 ) -> Result<E::Rows, Error> {
-    let qkv = executor.linear_group(input, [&layer.q, &layer.k, &layer.v])?;
-    let attended = executor.attend(index, qkv, batch)?;
+    let [mut q, mut k, v] = executor.linear_group(input, [&layer.q, &layer.k, &layer.v])?;
+    if let (Some(q_norm), Some(k_norm)) = (&layer.q_norm, &layer.k_norm) {
+        q = executor.norm_heads(q, q_norm)?;
+        k = executor.norm_heads(k, k_norm)?;
+    }
+    let attended = executor.attend(index, [q, k, v], batch)?;
     let [out] = executor.linear_group(&attended, [&layer.out])?;
-    executor.combine(out)
+    let whole = executor.combine(out)?;
+    normed(executor, whole, layer.attention_out_norm.as_ref())
 }
 
 fn feed_forward<E: Executor>(
@@ -120,5 +150,6 @@ fn feed_forward<E: Executor>(
         }
     };
     let [down] = executor.linear_group(&active, [&layer.down])?;
-    executor.combine(down)
+    let whole = executor.combine(down)?;
+    normed(executor, whole, layer.ffn_out_norm.as_ref())
 }

@@ -1,17 +1,17 @@
 //! A model read from a Hugging Face folder, and laid out as one.
 //!
 //! Weights may be f32, f16 or bf16, or int8 with one scale for each output as Hugging Face's `compressed-tensors`
-//! lays them out: `NAME` in I8 beside `NAME_scale`.
+//! lays them out: `NAME` in I8 beside `NAME_scale`. They lie in one file, or in several with an index.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use luban_artifact::safetensors::{self, Dtype, TensorView, Weights};
+use luban_artifact::safetensors::{Dtype, TensorView};
 use luban_artifact::{ArtifactWriter, ModelFiles};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::families::{Family, Layout, read_config};
+use crate::shards::{self, FileTensors, Shards};
 use crate::spec::Spec;
 use crate::weights::Slot;
 
@@ -19,6 +19,8 @@ use crate::weights::Slot;
 pub const CONFIG: &str = "config.json";
 /// The file of the weights.
 pub const WEIGHTS: &str = "model.safetensors";
+/// Bytes of weights that one file takes, as Hugging Face long had it.
+const FILE_BYTES_MAX: usize = 5_000_000_000;
 /// What the name of a quantized weight's scales ends with.
 const SCALE_SUFFIX: &str = "_scale";
 
@@ -57,7 +59,7 @@ pub struct Source {
     family: &'static Family,
     spec: Spec,
     config: Value,
-    weights: Weights,
+    weights: Shards,
     path: PathBuf,
 }
 
@@ -67,7 +69,7 @@ pub struct Source {
 /// If the configuration is not one that this program knows, or a weight is missing or of another shape.
 pub fn read(files: &ModelFiles) -> Result<Source, Error> {
     let (family, spec, config) = read_config(&files.read(CONFIG)?)?;
-    let weights = Weights::open_named(files.map(WEIGHTS)?, &files.dir().join(WEIGHTS))?;
+    let weights = Shards::open(files)?;
     let source = Source { family, spec, config, weights, path: files.dir().to_owned() };
     for slot in crate::weights::slots(&source.spec) {
         source.locate(&slot)?;
@@ -96,9 +98,9 @@ impl Source {
         &self.path
     }
 
-    /// Bytes of all tensors in the file.
+    /// Bytes of all tensors in the files.
     pub fn weight_bytes(&self) -> u64 {
-        self.weights.names().filter_map(|name| self.weights.tensor(name).ok()).map(|view| view.data.len() as u64).sum()
+        self.weights.bytes()
     }
 
     /// Reads one weight.
@@ -119,6 +121,7 @@ impl Source {
         })?;
         Ok(WeightData::F32(match layout {
             Layout::Same => values,
+            Layout::OneLess => values.into_iter().map(|value| value + 1.0).collect(),
             _ => arranged(&values, view.shape, layout, slot),
         }))
     }
@@ -151,6 +154,7 @@ impl Source {
         };
         let (start, expected) = match layout {
             Layout::TransposedThird { part } => (part * rows, 3 * rows),
+            Layout::Part { part, of } => (part * rows, of * rows),
             _ => (0, rows),
         };
         if all.len() != expected || all.iter().any(|scale| !scale.is_finite()) {
@@ -167,6 +171,7 @@ fn file_shape(slot: &Slot, layout: Layout) -> Vec<usize> {
         (Layout::Transposed, &[outputs, inputs]) => vec![inputs, outputs],
         (Layout::TransposedThird { .. }, &[outputs, inputs]) => vec![inputs, 3 * outputs],
         (Layout::TransposedThird { .. }, &[length]) => vec![3 * length],
+        (Layout::Part { of, .. }, &[first, ref rest @ ..]) => [&[of * first], rest].concat(),
         (_, shape) => shape.to_vec(),
     }
 }
@@ -176,7 +181,8 @@ fn arranged<T: Copy>(values: &[T], file_shape: &[usize], layout: Layout, slot: &
     let rows = slot.shape[0];
     let first = if let Layout::TransposedThird { part } = layout { part * rows } else { 0 };
     match (layout, file_shape) {
-        (Layout::Same, _) => values.to_vec(),
+        (Layout::Same | Layout::OneLess, _) => values.to_vec(),
+        (Layout::Part { part, .. }, _) => values[part * slot.len()..][..slot.len()].to_vec(),
         (_, &[inputs, columns]) => {
             let row = |output: usize| (0..inputs).map(move |input| values[input * columns + output]);
             (first..first + rows).flat_map(row).collect()
@@ -195,35 +201,56 @@ pub fn export(
     family: &Family,
     spec: &Spec,
     extra: Map<String, Value>,
+    weight: impl FnMut(&Slot) -> Result<WeightData, Error>,
+) -> Result<(), Error> {
+    let model = Export { family, spec, extra, file_bytes_max: FILE_BYTES_MAX };
+    export_with(writer, model, weight)
+}
+
+/// A model to be written.
+#[derive(Debug)]
+pub struct Export<'a> {
+    /// Whose layout it gets.
+    pub family: &'a Family,
+    /// What it is.
+    pub spec: &'a Spec,
+    /// More fields of its configuration.
+    pub extra: Map<String, Value>,
+    /// Bytes of weights that one file takes; there are several files and an index where that is not enough.
+    pub file_bytes_max: usize,
+}
+
+/// As [`export`], with a limit on the size of files.
+///
+/// # Errors
+/// Those of [`export`].
+pub fn export_with(
+    writer: &ArtifactWriter,
+    model: Export<'_>,
     mut weight: impl FnMut(&Slot) -> Result<WeightData, Error>,
 ) -> Result<(), Error> {
+    let Export { family, spec, extra, file_bytes_max } = model;
     let mut config = (family.config)(spec);
     if let Some(fields) = config.as_object_mut() {
         fields.extend(extra);
     }
     let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::Config(error.to_string()))?;
     writer.write(CONFIG, &config)?;
-    let mut tensors = BTreeMap::new();
+    let mut tensors = FileTensors::new();
     for slot in crate::weights::slots(spec) {
         place(&mut tensors, family, &slot, weight(&slot)?);
     }
-    let tensors: Vec<_> = tensors
-        .iter()
-        .map(|(name, (dtype, shape, bytes))| (name.clone(), *dtype, shape.clone(), bytes.as_slice()))
-        .collect();
-    let mut file = writer.file(WEIGHTS)?;
-    safetensors::write(&mut file, &tensors, &[("format", "pt")])?;
-    file.finish()?;
-    Ok(())
+    shards::write(writer, &tensors, file_bytes_max)
 }
-
-type FileTensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 /// Enters a weight among the tensors of a file; parts of a fused one side by side.
 fn place(tensors: &mut FileTensors, family: &Family, slot: &Slot, data: WeightData) {
     let place = family.place(slot);
     match data {
-        WeightData::F32(values) => {
+        WeightData::F32(mut values) => {
+            if place.layout == Layout::OneLess {
+                values.iter_mut().for_each(|value| *value -= 1.0);
+            }
             insert(tensors, place.name, Dtype::F32, slot, place.layout, &values, |v| v.to_le_bytes());
         }
         WeightData::I8 { values, scales } => {
@@ -252,7 +279,12 @@ fn insert<T: Copy, const BYTES: usize>(
     };
     let first = if let Layout::TransposedThird { part } = layout { part * slot.shape[0] } else { 0 };
     match (layout, shape.as_slice()) {
-        (Layout::Same, _) | (Layout::Transposed, [_]) => values.iter().enumerate().for_each(|(at, &v)| put(at, v)),
+        (Layout::Part { part, .. }, _) => {
+            values.iter().enumerate().for_each(|(at, &v)| put(part * values.len() + at, v));
+        }
+        (Layout::Same | Layout::OneLess, _) | (Layout::Transposed, [_]) => {
+            values.iter().enumerate().for_each(|(at, &v)| put(at, v))
+        }
         (_, &[inputs, columns]) => values.iter().enumerate().for_each(|(at, &value)| {
             put((at % inputs) * columns + first + at / inputs, value);
         }),

@@ -25,6 +25,7 @@ pub mod families;
 pub mod io;
 pub mod plan;
 pub mod recording;
+mod shards;
 pub mod spec;
 pub mod training;
 pub mod weights;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use luban_kernels::attention::Shape;
 use luban_kernels::rotary::Table;
-use luban_tensor::{Precision, Tape, Var, ops};
+use luban_tensor::{Precision, Tape, Tensor, Var, ops};
 
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::executor::Executor;
-use crate::spec::{NormKind, Position, Spec};
+use crate::spec::{NormKind, Spec};
 use crate::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
 
 /// Records a forward on a tape.
@@ -17,12 +17,12 @@ pub struct Recording<'a> {
     spec: &'a Spec,
     /// The tape; its `backward` ends the recording.
     pub tape: Tape,
-    rotary: Option<Arc<Table>>,
+    rotary: RotaryTables,
 }
 
 impl<'a> Recording<'a> {
-    /// Starts a recording. `rotary` comes from [`rotary_table`], made once for many recordings.
-    pub fn new(spec: &'a Spec, rotary: Option<Arc<Table>>, precision: Precision) -> Self {
+    /// Starts a recording. `rotary` is made once for many recordings.
+    pub fn new(spec: &'a Spec, rotary: RotaryTables, precision: Precision) -> Self {
         Self { spec, tape: Tape::with_precision(precision), rotary }
     }
 
@@ -38,23 +38,38 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// The rotation of every position of a spec's context, where it has one.
-pub fn rotary_table(spec: &Spec) -> Option<Arc<Table>> {
-    match spec.position {
-        Position::Rotary { theta } => Some(Arc::new(Table::new(spec.head_width, spec.context, theta))),
-        Position::Learned => None,
+/// The rotations of every position of a spec's context, where it has any.
+#[derive(Clone, Debug)]
+pub struct RotaryTables {
+    common: Option<Arc<Table>>,
+    apart: Option<Arc<Table>>,
+}
+
+impl RotaryTables {
+    /// The tables of those rotations that some layer has.
+    pub fn new(spec: &Spec) -> Self {
+        let table = |apart: bool| {
+            let used = (0..spec.layers).any(|layer| spec.rotates_apart(layer) == apart);
+            let frequencies = if used { spec.rotary_frequencies(apart) } else { None };
+            frequencies.map(|frequencies| Arc::new(Table::from_frequencies(&frequencies, spec.context)))
+        };
+        Self { common: table(false), apart: table(true) }
+    }
+
+    fn of(&self, spec: &Spec, layer: usize) -> Option<Arc<Table>> {
+        if spec.rotates_apart(layer) { self.apart.clone() } else { self.common.clone() }
     }
 }
 
-/// The shape of a spec's attention, as the kernels take it.
-pub fn attention_shape(spec: &Spec) -> Shape {
+/// The shape of a layer's attention, as the kernels take it.
+pub fn attention_shape(spec: &Spec, layer: usize) -> Shape {
     Shape {
         heads: spec.heads,
         kv_heads: spec.kv_heads,
         head_width: spec.head_width,
-        scale: 1.0 / (spec.head_width as f32).sqrt(),
+        scale: spec.attention_scale(),
         causal: spec.causal,
-        reach: None,
+        reach: spec.local.as_ref().filter(|_| spec.is_local(layer)).map(|local| local.reach),
     }
 }
 
@@ -79,7 +94,11 @@ impl Executor for Recording<'_> {
 
     fn embed(&mut self, weights: &EmbeddingWeights<Var>, batch: &Batch) -> Result<Var, Error> {
         let mut sum = ops::embed(&mut self.tape, &weights.tokens, batch.tokens());
-        let others = [(&weights.positions, batch.positions()), (&weights.token_types, batch.token_types())];
+        if self.spec.embedding_scale != 1.0 {
+            sum = ops::scale(&mut self.tape, &sum, self.spec.embedding_scale);
+        }
+        let positions = batch.table_positions(self.spec.position_offset);
+        let others = [(&weights.positions, &*positions), (&weights.token_types, batch.token_types())];
         for (table, ids) in others {
             if let Some(table) = table {
                 let rows = ops::embed(&mut self.tape, table, ids);
@@ -94,9 +113,15 @@ impl Executor for Recording<'_> {
 
     fn add_norm(&mut self, residual: Var, branch: Option<Var>, norm: &NormWeights<Var>) -> Result<(Var, Var), Error> {
         let epsilon = self.spec.norm.epsilon;
+        let weight = &norm.weight;
+        let no_bias;
         let kind = match (self.spec.norm.kind, &norm.bias) {
-            (NormKind::Layer, Some(bias)) => ops::Norm::Layer { weight: &norm.weight, bias, epsilon },
-            _ => ops::Norm::Rms { weight: &norm.weight, epsilon },
+            (NormKind::Rms, _) => ops::Norm::Rms { weight, epsilon },
+            (NormKind::Layer, Some(bias)) => ops::Norm::Layer { weight, bias, epsilon },
+            (NormKind::Layer, None) => {
+                no_bias = self.tape.leaf(Tensor::zeros(weight.value().shape()), false);
+                ops::Norm::Layer { weight, bias: &no_bias, epsilon }
+            }
         };
         Ok(ops::add_norm(&mut self.tape, residual, branch, kind))
     }
@@ -109,10 +134,19 @@ impl Executor for Recording<'_> {
         Ok(ops::linear_group(&mut self.tape, input, weights.map(|map| (&map.weight, map.bias.as_ref()))))
     }
 
-    fn attend(&mut self, _layer: usize, qkv: [Var; 3], batch: &Batch) -> Result<Var, Error> {
+    fn norm_heads(&mut self, rows: Var, norm: &NormWeights<Var>) -> Result<Var, Error> {
+        let shape = rows.value().shape().to_vec();
+        let head_width = norm.weight.value().len();
+        let heads = rows.value().len() / head_width;
+        let heads = reshape(&mut self.tape, rows, &[heads, head_width]);
+        let normed = self.add_norm(heads, None, norm)?.1;
+        Ok(reshape(&mut self.tape, normed, &shape))
+    }
+
+    fn attend(&mut self, layer: usize, qkv: [Var; 3], batch: &Batch) -> Result<Var, Error> {
         let attention = ops::Attention {
-            shape: attention_shape(self.spec),
-            rotary: self.rotary.clone(),
+            shape: attention_shape(self.spec, layer),
+            rotary: self.rotary.of(self.spec, layer),
             positions: batch.positions().into(),
             sequences: batch.sequences().into(),
         };
@@ -129,4 +163,15 @@ impl Executor for Recording<'_> {
         let [logits] = ops::linear_group(&mut self.tape, &input, [(weight, bias)]);
         Ok(logits)
     }
+}
+
+/// The same elements in another shape, forwards and backwards.
+fn reshape(tape: &mut Tape, rows: Var, shape: &[usize]) -> Var {
+    let edge = rows.edge();
+    let [reshaped] = tape.record(&[edge], [rows.into_value().reshaped(shape)], |pass| {
+        if let Some(dy) = pass.take_output(0) {
+            pass.give(0, dy);
+        }
+    });
+    reshaped
 }

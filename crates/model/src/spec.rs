@@ -37,6 +37,21 @@ pub struct Spec {
     pub norm: Norm,
     /// How positions enter.
     pub position: Position,
+    /// Rows of a learned table of positions that stand before that of position 0.
+    #[serde(default)]
+    pub position_offset: usize,
+    /// How the rotation was stretched to a longer context than it was trained with first.
+    #[serde(default)]
+    pub rotary_scaling: Option<RotaryScaling>,
+    /// Layers that see near positions only.
+    #[serde(default)]
+    pub local: Option<Local>,
+    /// Scores are divided by the root of this; of the head width where there is none.
+    #[serde(default)]
+    pub attention_scalar: Option<f64>,
+    /// Whether each head's queries and keys are normalised before their rotation (Henry et al. 2020).
+    #[serde(default)]
+    pub qk_norm: bool,
     /// The feed-forward part's non-linearity.
     pub activation: Activation,
     /// Whether the non-linearity gates a second product (Shazeer 2020).
@@ -47,8 +62,14 @@ pub struct Spec {
     pub causal: bool,
     /// Entries of the token-type table; 0 for none.
     pub token_types: usize,
+    /// Factor of the token embeddings where they enter the residual stream.
+    #[serde(default = "one")]
+    pub embedding_scale: f32,
     /// Whether the embeddings are normalised before the first block.
     pub embedding_norm: bool,
+    /// Whether the first block normalises what its attention reads, where norms come first in a block.
+    #[serde(default = "yes")]
+    pub first_norm: bool,
     /// What stands on top.
     pub head: Head,
 }
@@ -82,6 +103,8 @@ pub enum NormPlace {
     Pre,
     /// After each residual sum.
     Post,
+    /// Before attention and feed-forward, again after each before it is added, and once at the end.
+    Sandwich,
 }
 
 /// How positions enter a model.
@@ -95,6 +118,63 @@ pub enum Position {
     },
     /// A learned table is added to the embeddings.
     Learned,
+}
+
+/// How a rotation is stretched.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RotaryScaling {
+    /// Every wavelength is multiplied (Chen et al. 2023).
+    Linear {
+        /// By this.
+        factor: f64,
+    },
+    /// Long wavelengths are multiplied, short ones stay, those between go over (Llama 3.1).
+    Llama3 {
+        /// By this.
+        factor: f64,
+        /// Wavelengths above the old context over this are long.
+        low: f64,
+        /// Wavelengths below the old context over this are short.
+        high: f64,
+        /// The context that the rotation was trained with first.
+        context: usize,
+    },
+}
+
+impl RotaryScaling {
+    fn apply(self, frequency: f64) -> f64 {
+        match self {
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 { factor, low, high, context } => {
+                let turns = context as f64 * frequency / std::f64::consts::TAU;
+                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                frequency * (kept + (1.0 - kept) / factor)
+            }
+        }
+    }
+
+    fn is_sound(self) -> bool {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        match self {
+            Self::Linear { factor } => positive(factor),
+            Self::Llama3 { factor, low, high, context } => {
+                positive(factor) && positive(low) && positive(high) && low < high && context <= CONTEXT_MAX
+            }
+        }
+    }
+}
+
+/// Layers that see near positions only (Child et al. 2019; Beltagy et al. 2020).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Local {
+    /// How many positions before its own one sees; after its own too, in models with sight of both sides.
+    pub reach: usize,
+    /// Base of their rotation, which is then not stretched; the same as in other layers where there is none.
+    pub theta: Option<f64>,
+    /// Which layers they are.
+    pub layers: Vec<bool>,
 }
 
 /// A non-linearity.
@@ -122,7 +202,7 @@ impl From<Activation> for luban_kernels::activation::Kind {
     }
 }
 
-/// Which linear maps have biases.
+/// Which linear maps, and norms, have biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Biases {
     /// Queries, keys and values.
@@ -131,13 +211,19 @@ pub struct Biases {
     pub out: bool,
     /// The feed-forward maps.
     pub ffn: bool,
+    /// The linear map of a masked-token head.
+    #[serde(default = "yes")]
+    pub head: bool,
+    /// The norms; those by root mean square never have one.
+    #[serde(default = "yes")]
+    pub norm: bool,
 }
 
 impl Biases {
     /// No biases anywhere.
-    pub const NONE: Self = Self { qkv: false, out: false, ffn: false };
+    pub const NONE: Self = Self { qkv: false, out: false, ffn: false, head: false, norm: false };
     /// Biases everywhere.
-    pub const ALL: Self = Self { qkv: true, out: true, ffn: true };
+    pub const ALL: Self = Self { qkv: true, out: true, ffn: true, head: true, norm: true };
 }
 
 /// What stands on top of the blocks.
@@ -168,16 +254,23 @@ impl Spec {
             heads,
             kv_heads: heads,
             head_width: width / heads.max(1),
-            ffn_width: (width * 8).div_ceil(3).next_multiple_of(64),
+            ffn_width: width.saturating_mul(8).div_ceil(3).next_multiple_of(64),
             context: 256,
             norm: Norm { kind: NormKind::Rms, place: NormPlace::Pre, epsilon: 1e-5 },
             position: Position::Rotary { theta: 10_000.0 },
+            position_offset: 0,
+            rotary_scaling: None,
+            local: None,
+            attention_scalar: None,
+            qk_norm: false,
             activation: Activation::Silu,
             gated: true,
             biases: Biases::NONE,
             causal: true,
             token_types: 0,
+            embedding_scale: 1.0,
             embedding_norm: false,
+            first_norm: true,
             head: Head::Vocabulary { tied: true },
         }
     }
@@ -185,7 +278,7 @@ impl Spec {
     /// GPT-2's shape: layer norm before each part, learned positions, tanh GELU, biases, tied embeddings.
     pub fn gpt2(width: usize, layers: usize, heads: usize, vocab: usize) -> Self {
         Self {
-            ffn_width: 4 * width,
+            ffn_width: width.saturating_mul(4),
             context: 1024,
             norm: Norm { kind: NormKind::Layer, place: NormPlace::Pre, epsilon: 1e-5 },
             position: Position::Learned,
@@ -218,6 +311,35 @@ impl Spec {
     /// Width of all key heads, or of all value heads, together.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_width
+    }
+
+    /// Whether a layer sees near positions only.
+    pub fn is_local(&self, layer: usize) -> bool {
+        self.local.as_ref().is_some_and(|local| local.layers.get(layer) == Some(&true))
+    }
+
+    /// Whether a layer's rotation is not the common one: see [`Local::theta`].
+    pub fn rotates_apart(&self, layer: usize) -> bool {
+        self.is_local(layer) && self.local.as_ref().is_some_and(|local| local.theta.is_some())
+    }
+
+    /// The angles by which pairs of elements turn from position to position, in radians: head width / 2 of them, of
+    /// the common rotation or of the layers that rotate apart. Nothing in models without rotary positions.
+    pub fn rotary_frequencies(&self, apart: bool) -> Option<Vec<f64>> {
+        let Position::Rotary { theta } = self.position else { return None };
+        let local = if apart { self.local.as_ref().and_then(|local| local.theta) } else { None };
+        let (theta, scaling) = local.map_or((theta, self.rotary_scaling), |theta| (theta, None));
+        let frequency = |pair: usize| theta.powf(-2.0 * pair as f64 / self.head_width as f64);
+        let scaled = |frequency| scaling.map_or(frequency, |scaling| scaling.apply(frequency));
+        Some((0..self.head_width / 2).map(|pair| scaled(frequency(pair))).collect())
+    }
+
+    /// The factor on the products of queries and keys.
+    pub fn attention_scale(&self) -> f32 {
+        match self.attention_scalar {
+            Some(scalar) => (1.0 / scalar.sqrt()) as f32,
+            None => 1.0 / (self.head_width as f32).sqrt(),
+        }
     }
 
     /// The number of parameters, tied ones counted once.
@@ -263,16 +385,54 @@ impl Spec {
         if !(self.norm.epsilon.is_finite() && self.norm.epsilon >= 0.0) {
             return fail("norm epsilon", self.norm.epsilon.to_string(), "it must be a number from 0 up");
         }
-        if let Position::Rotary { theta } = self.position {
-            if !(theta.is_finite() && theta > 0.0) {
-                return fail("rotary base", theta.to_string(), "it must be a number above 0");
-            }
+        self.validate_numbers()?;
+        if matches!(self.position, Position::Rotary { .. }) {
             if !self.head_width.is_multiple_of(2) {
                 return fail("head width", self.head_width.to_string(), "rotary positions need an even one");
             }
         }
+        if let Some(local) = self.local.as_ref().filter(|local| local.layers.len() != self.layers) {
+            let expected = format!("there are {} layers", self.layers);
+            return fail("list of layers with near sight", local.layers.len().to_string(), &expected);
+        }
+        if !self.first_norm && self.norm.place == NormPlace::Post {
+            return fail("first norm", "left out".into(), "only norms that come first in a block can be");
+        }
         Ok(())
     }
+
+    fn validate_numbers(&self) -> Result<(), Error> {
+        let theta = if let Position::Rotary { theta } = self.position { Some(theta) } else { None };
+        let positive = [
+            ("rotary base", theta),
+            ("rotary base of layers with near sight", self.local.as_ref().and_then(|local| local.theta)),
+            ("attention scalar", self.attention_scalar),
+            ("factor of the embeddings", Some(f64::from(self.embedding_scale))),
+        ];
+        let fail = |field, found, expected: &str| Err(Error::Spec { field, found, expected: expected.into() });
+        for (field, number) in positive {
+            if let Some(found) = number.filter(|&number| !(number.is_finite() && number > 0.0)) {
+                return fail(field, found.to_string(), "it must be a number above 0");
+            }
+        }
+        if let Some(scaling) = self.rotary_scaling.filter(|scaling| !scaling.is_sound()) {
+            return fail("scaling of the rotation", format!("{scaling:?}"), "it needs numbers above 0, low below high");
+        }
+        if self.position_offset > CONTEXT_MAX {
+            return fail("offset of positions", self.position_offset.to_string(), "it must be at most 16777216");
+        }
+        Ok(())
+    }
+}
+
+/// The factor of embeddings that are not scaled, for specs written before there were others.
+fn one() -> f32 {
+    1.0
+}
+
+/// What all models had, for specs written before there were others.
+fn yes() -> bool {
+    true
 }
 
 #[cfg(test)]

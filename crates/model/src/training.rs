@@ -1,15 +1,12 @@
 //! A model with parameters and gradients.
 
-use std::sync::Arc;
-
 use luban_base::random::Stream;
-use luban_kernels::rotary::Table;
 use luban_tensor::{Parameter, Precision, Tensor, Var, ops};
 
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::executor::forward;
-use crate::recording::{Recording, rotary_table, vocabulary};
+use crate::recording::{Recording, RotaryTables, vocabulary};
 use crate::spec::Spec;
 use crate::weights::{ModelWeights, Role, Slot};
 
@@ -28,7 +25,7 @@ const LINEAR_DEVIATION: f32 = 0.55;
 pub struct TrainableModel {
     spec: Spec,
     weights: ModelWeights<Parameter>,
-    rotary: Option<Arc<Table>>,
+    rotary: RotaryTables,
     precision: Precision,
 }
 
@@ -85,7 +82,7 @@ impl TrainableModel {
                 decay: !matches!(slot.role, Role::NormWeight | Role::Bias),
             })
         })?;
-        let rotary = rotary_table(&spec);
+        let rotary = RotaryTables::new(&spec);
         Ok(Self { spec, weights, rotary, precision: Precision::F32 })
     }
 

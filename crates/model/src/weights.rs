@@ -23,7 +23,7 @@ pub struct ModelWeights<W> {
 pub struct EmbeddingWeights<W> {
     /// vocabulary × width.
     pub tokens: W,
-    /// context × width.
+    /// (offset + context) × width.
     pub positions: Option<W>,
     /// token types × width.
     pub token_types: Option<W>,
@@ -34,16 +34,22 @@ pub struct EmbeddingWeights<W> {
 /// One block.
 #[derive(Clone, Debug)]
 pub struct LayerWeights<W> {
-    /// Before attention, or after its residual sum.
-    pub attention_norm: NormWeights<W>,
+    /// Before attention, or after its residual sum; the first block may have none.
+    pub attention_norm: Option<NormWeights<W>>,
     /// Queries.
     pub q: LinearWeights<W>,
     /// Keys.
     pub k: LinearWeights<W>,
     /// Values.
     pub v: LinearWeights<W>,
+    /// Of each query head by itself.
+    pub q_norm: Option<NormWeights<W>>,
+    /// Of each key head by itself.
+    pub k_norm: Option<NormWeights<W>>,
     /// Back to the residual stream.
     pub out: LinearWeights<W>,
+    /// After attention, before its residual sum.
+    pub attention_out_norm: Option<NormWeights<W>>,
     /// Before the feed-forward part, or after its residual sum.
     pub ffn_norm: NormWeights<W>,
     /// The gate, in gated models.
@@ -52,6 +58,8 @@ pub struct LayerWeights<W> {
     pub up: LinearWeights<W>,
     /// Back to the residual stream.
     pub down: LinearWeights<W>,
+    /// After the feed-forward part, before its residual sum.
+    pub ffn_out_norm: Option<NormWeights<W>>,
 }
 
 /// A linear map; `weight` is outputs × inputs.
@@ -145,7 +153,7 @@ impl<W> ModelWeights<W> {
             embedding: walk.embedding()?,
             layers: (0..spec.layers).map(|index| walk.layer(index)).collect::<Result<_, E>>()?,
             final_norm: match spec.norm.place {
-                NormPlace::Pre => Some(walk.within("final_norm.", |walk| walk.norm())?),
+                NormPlace::Pre | NormPlace::Sandwich => Some(walk.within("final_norm.", |walk| walk.norm())?),
                 NormPlace::Post => None,
             },
             head: walk.head()?,
@@ -215,15 +223,19 @@ macro_rules! pair_visitor {
 macro_rules! layer_visitor {
     ($name:ident, $iter:ident $(, $mutability:tt)?) => {
         fn $name<'a>(&'a $($mutability)? self, see: &mut impl FnMut(&'a $($mutability)? W)) {
-            self.attention_norm.$name(see);
+            self.attention_norm.$iter().for_each(|norm| norm.$name(see));
             self.q.$name(see);
             self.k.$name(see);
             self.v.$name(see);
+            self.q_norm.$iter().for_each(|norm| norm.$name(see));
+            self.k_norm.$iter().for_each(|norm| norm.$name(see));
             self.out.$name(see);
+            self.attention_out_norm.$iter().for_each(|norm| norm.$name(see));
             self.ffn_norm.$name(see);
             self.gate.$iter().for_each(|gate| gate.$name(see));
             self.up.$name(see);
             self.down.$name(see);
+            self.ffn_out_norm.$iter().for_each(|norm| norm.$name(see));
         }
     };
 }
@@ -275,12 +287,14 @@ impl<F> Walk<'_, F> {
     where
         F: FnMut(&Slot) -> Result<W, E>,
     {
-        let Spec { vocab, width, context, token_types, .. } = *self.spec;
+        let Spec { vocab, width, context, position_offset, token_types, .. } = *self.spec;
         self.within("embedding.", |walk| {
             Ok(EmbeddingWeights {
                 tokens: walk.slot("tokens", &[vocab, width], Role::Embedding)?,
                 positions: match walk.spec.position {
-                    Position::Learned => Some(walk.slot("positions", &[context, width], Role::Embedding)?),
+                    Position::Learned => {
+                        Some(walk.slot("positions", &[position_offset + context, width], Role::Embedding)?)
+                    }
                     Position::Rotary { .. } => None,
                 },
                 token_types: match token_types {
@@ -299,17 +313,21 @@ impl<F> Walk<'_, F> {
     where
         F: FnMut(&Slot) -> Result<W, E>,
     {
-        let Spec { width, ffn_width, biases, gated, .. } = *self.spec;
+        let Spec { width, ffn_width, biases, gated, qk_norm, .. } = *self.spec;
+        let sandwich = self.spec.norm.place == NormPlace::Sandwich;
         let (query_width, kv_width) = (self.spec.query_width(), self.spec.kv_width());
         let linear = |inputs, outputs, bias| Map { inputs, outputs, bias, role: Role::Linear };
         let residual = |inputs, bias| Map { inputs, outputs: width, bias, role: Role::ResidualLinear };
         self.within(&format!("layers.{index}."), |walk| {
             Ok(LayerWeights {
-                attention_norm: walk.within("attention_norm.", |walk| walk.norm())?,
+                attention_norm: walk.norm_if(index > 0 || walk.spec.first_norm, "attention_norm.", width)?,
                 q: walk.linear("q.", linear(width, query_width, biases.qkv))?,
                 k: walk.linear("k.", linear(width, kv_width, biases.qkv))?,
                 v: walk.linear("v.", linear(width, kv_width, biases.qkv))?,
+                q_norm: walk.norm_if(qk_norm, "q_norm.", walk.spec.head_width)?,
+                k_norm: walk.norm_if(qk_norm, "k_norm.", walk.spec.head_width)?,
                 out: walk.linear("out.", residual(query_width, biases.out))?,
+                attention_out_norm: walk.norm_if(sandwich, "attention_out_norm.", width)?,
                 ffn_norm: walk.within("ffn_norm.", |walk| walk.norm())?,
                 gate: match gated {
                     true => Some(walk.linear("gate.", linear(width, ffn_width, biases.ffn))?),
@@ -317,6 +335,7 @@ impl<F> Walk<'_, F> {
                 },
                 up: walk.linear("up.", linear(width, ffn_width, biases.ffn))?,
                 down: walk.linear("down.", residual(ffn_width, biases.ffn))?,
+                ffn_out_norm: walk.norm_if(sandwich, "ffn_out_norm.", width)?,
             })
         })
     }
@@ -325,7 +344,7 @@ impl<F> Walk<'_, F> {
     where
         F: FnMut(&Slot) -> Result<W, E>,
     {
-        let Spec { vocab, width, head, .. } = *self.spec;
+        let Spec { vocab, width, head, biases, .. } = *self.spec;
         self.within("head.", |walk| {
             Ok(match head {
                 Head::None => HeadWeights::None,
@@ -334,8 +353,10 @@ impl<F> Walk<'_, F> {
                     HeadWeights::Vocabulary(walk.slot("weight", &[vocab, width], Role::Linear)?)
                 }
                 Head::MaskedToken => HeadWeights::MaskedToken {
-                    transform: walk
-                        .linear("transform.", Map { inputs: width, outputs: width, bias: true, role: Role::Linear })?,
+                    transform: walk.linear(
+                        "transform.",
+                        Map { inputs: width, outputs: width, bias: biases.head, role: Role::Linear },
+                    )?,
                     norm: walk.within("norm.", |walk| walk.norm())?,
                     bias: walk.slot("bias", &[vocab], Role::Bias)?,
                 },
@@ -347,14 +368,27 @@ impl<F> Walk<'_, F> {
     where
         F: FnMut(&Slot) -> Result<W, E>,
     {
-        let width = self.spec.width;
+        self.norm_of(self.spec.width)
+    }
+
+    fn norm_of<W, E>(&mut self, width: usize) -> Result<NormWeights<W>, E>
+    where
+        F: FnMut(&Slot) -> Result<W, E>,
+    {
         Ok(NormWeights {
             weight: self.slot("weight", &[width], Role::NormWeight)?,
             bias: match self.spec.norm.kind {
-                NormKind::Layer => Some(self.slot("bias", &[width], Role::Bias)?),
-                NormKind::Rms => None,
+                NormKind::Layer if self.spec.biases.norm => Some(self.slot("bias", &[width], Role::Bias)?),
+                _ => None,
             },
         })
+    }
+
+    fn norm_if<W, E>(&mut self, there: bool, name: &str, width: usize) -> Result<Option<NormWeights<W>>, E>
+    where
+        F: FnMut(&Slot) -> Result<W, E>,
+    {
+        there.then(|| self.within(name, |walk| walk.norm_of(width))).transpose()
     }
 
     fn linear<W, E>(&mut self, name: &str, map: Map) -> Result<LinearWeights<W>, E>
@@ -384,10 +418,13 @@ struct Map {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Norm;
 
     #[test]
     fn iteration_follows_the_order_of_the_walk() {
-        for spec in [Spec::llama(8, 2, 2, 32), Spec::gpt2(8, 2, 2, 32), Spec::bert(8, 1, 2, 32)] {
+        let sandwich = Norm { place: NormPlace::Sandwich, ..Spec::llama(8, 2, 2, 32).norm };
+        let quirky = Spec { norm: sandwich, qk_norm: true, first_norm: false, ..Spec::llama(8, 2, 2, 32) };
+        for spec in [Spec::llama(8, 2, 2, 32), Spec::gpt2(8, 2, 2, 32), Spec::bert(8, 1, 2, 32), quirky] {
             let spec = Spec { head: if spec.causal { spec.head } else { Head::MaskedToken }, ..spec };
             let names = slots(&spec).into_iter().map(|slot| slot.name).collect::<Vec<_>>();
             let mut tree: ModelWeights<String> =

@@ -7,7 +7,6 @@ use luban_model::{Batch, Spec};
 /// The arenas of all layers, and which blocks the sequences of the present batch hold.
 #[derive(Debug)]
 pub(super) struct Cache {
-    shape: Shape,
     layers: Vec<Layer>,
     blocks_total: usize,
     /// The batch's block numbers, sequence after sequence, and where each sequence's end.
@@ -18,28 +17,28 @@ pub(super) struct Cache {
 /// One layer's arenas. Fresh memory that nobody has written to costs nothing yet.
 #[derive(Debug)]
 struct Layer {
+    shape: Shape,
     keys: Vec<f32>,
     values: Vec<f32>,
 }
 
 /// Bytes of one block over all layers.
 pub(crate) fn block_bytes(spec: &Spec) -> u64 {
-    let floats = cached::block_len(&shape(spec)) as u64;
+    let floats = cached::block_len(&shape(spec, 0)) as u64;
     floats * 2 * 4 * spec.layers as u64
 }
 
-/// A spec's attention, as the kernels take it.
-pub(super) fn shape(spec: &Spec) -> Shape {
-    luban_model::recording::attention_shape(spec)
+/// A layer's attention, as the kernels take it. Layers differ in their reach only, so their blocks are alike.
+pub(super) fn shape(spec: &Spec, layer: usize) -> Shape {
+    luban_model::recording::attention_shape(spec, layer)
 }
 
 impl Cache {
     pub(super) fn new(spec: &Spec, blocks_total: usize) -> Self {
-        let shape = shape(spec);
-        let floats = cached::block_len(&shape) * blocks_total;
-        let layer = |_| Layer { keys: vec![0.0; floats], values: vec![0.0; floats] };
+        let floats = cached::block_len(&shape(spec, 0)) * blocks_total;
+        let layer = |layer| Layer { shape: shape(spec, layer), keys: vec![0.0; floats], values: vec![0.0; floats] };
         let layers = (0..spec.layers).map(layer).collect();
-        Self { shape, layers, blocks_total, tables: Vec::new(), ends: Vec::new() }
+        Self { layers, blocks_total, tables: Vec::new(), ends: Vec::new() }
     }
 
     /// Says which blocks the next batch's sequences hold, in their order.
@@ -66,20 +65,21 @@ impl Cache {
             })
             .collect();
         let arena = Arena { keys: &self.layers[layer].keys, values: &self.layers[layer].values };
-        cached::attend(&self.shape, &sequences, q, arena, out);
+        cached::attend(&self.layers[layer].shape, &sequences, q, arena, out);
     }
 
     fn append(&mut self, layer: usize, batch: &Batch, k: &[f32], v: &[f32]) {
-        let width = self.shape.kv_heads * self.shape.head_width;
-        let block_len = cached::block_len(&self.shape);
+        let shape = self.layers[layer].shape;
+        let width = shape.kv_heads * shape.head_width;
+        let block_len = cached::block_len(&shape);
         for (index, rows) in batch.sequences().iter().enumerate() {
             for row in rows.clone() {
                 let position = batch.positions()[row] as usize;
                 let start = self.table(index)[position / BLOCK] as usize * block_len;
                 let entry = Entry { k: &k[row * width..][..width], v: &v[row * width..][..width] };
-                let Layer { keys, values } = &mut self.layers[layer];
+                let Layer { keys, values, .. } = &mut self.layers[layer];
                 let (keys, values) = (&mut keys[start..][..block_len], &mut values[start..][..block_len]);
-                cached::append(&self.shape, entry, position, keys, values);
+                cached::append(&shape, entry, position, keys, values);
             }
         }
     }

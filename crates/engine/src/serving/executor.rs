@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use luban_kernels::attention::{self, Inputs, Shape};
+use luban_kernels::attention::{self, Inputs};
 use luban_kernels::rotary::{self, Direction};
 use luban_kernels::{activation, elementwise, norm};
-use luban_model::spec::{Activation, NormKind, Position};
+use luban_model::spec::{Activation, NormKind};
 use luban_model::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
 use luban_model::{Batch, Error, Executor, Spec};
 
@@ -25,9 +25,9 @@ const ROTARY_POSITIONS_MIN: usize = 1024;
 pub struct ServingExecutor {
     model: Arc<ServingModel>,
     memory: Memory,
-    shape: Shape,
     cache: Option<Cache>,
-    rotary: Option<rotary::Table>,
+    /// The common rotation, and that of the layers that rotate apart.
+    rotary: [Option<rotary::Table>; 2],
 }
 
 impl ServingExecutor {
@@ -35,7 +35,7 @@ impl ServingExecutor {
     pub fn new(model: Arc<ServingModel>, cache_blocks: Option<usize>) -> Self {
         let spec = model.spec();
         let cache = cache_blocks.map(|blocks| Cache::new(spec, blocks));
-        Self { shape: cache::shape(spec), memory: Memory::default(), cache, rotary: None, model }
+        Self { memory: Memory::default(), cache, rotary: [None, None], model }
     }
 
     /// Says which cache blocks hold the sequences of the next batch, in their order.
@@ -80,18 +80,20 @@ impl ServingExecutor {
     }
 
     /// Turns queries and keys by their positions.
-    fn rotate(&mut self, q: &mut Rows, k: &mut Rows, batch: &Batch) {
-        let Position::Rotary { theta } = self.spec().position else { return };
+    fn rotate(&mut self, layer: usize, q: &mut Rows, k: &mut Rows, batch: &Batch) {
+        let spec = self.model.spec();
+        let apart = spec.rotates_apart(layer);
+        let table = &mut self.rotary[usize::from(apart)];
         let needed = batch.positions().iter().max().map_or(0, |&last| last as usize + 1);
-        let held = self.rotary.as_ref().map_or(0, rotary::Table::positions);
-        if needed > held {
+        if needed > table.as_ref().map_or(0, rotary::Table::positions) {
             // In powers of two, so that a growing sequence seldom makes a new one; entries do not depend on the size.
-            let size = needed.next_power_of_two().max(ROTARY_POSITIONS_MIN).min(self.spec().context).max(needed);
-            self.rotary = Some(rotary::Table::new(self.shape.head_width, size, theta));
+            let size = needed.next_power_of_two().max(ROTARY_POSITIONS_MIN).min(spec.context).max(needed);
+            let frequencies = spec.rotary_frequencies(apart);
+            *table = frequencies.map(|frequencies| rotary::Table::from_frequencies(&frequencies, size));
         }
-        if let Some(table) = &self.rotary {
-            rotary::apply(q.values_mut(), self.shape.heads, batch.positions(), table, Direction::Forward);
-            rotary::apply(k.values_mut(), self.shape.kv_heads, batch.positions(), table, Direction::Forward);
+        if let Some(table) = table {
+            rotary::apply(q.values_mut(), spec.heads, batch.positions(), table, Direction::Forward);
+            rotary::apply(k.values_mut(), spec.kv_heads, batch.positions(), table, Direction::Forward);
         }
     }
 }
@@ -105,7 +107,11 @@ impl Executor for ServingExecutor {
         let width = self.spec().width;
         let mut sum = self.memory.rows(batch.rows(), width);
         weights.tokens.rows().gather(batch.tokens(), sum.values_mut());
-        let others = [(&weights.positions, batch.positions()), (&weights.token_types, batch.token_types())];
+        if self.spec().embedding_scale != 1.0 {
+            elementwise::scale(sum.values_mut(), self.spec().embedding_scale);
+        }
+        let positions = batch.table_positions(self.spec().position_offset);
+        let others = [(&weights.positions, &*positions), (&weights.token_types, batch.token_types())];
         for (table, ids) in others {
             if let Some(table) = table {
                 let mut rows = self.memory.rows(batch.rows(), width);
@@ -140,15 +146,21 @@ impl Executor for ServingExecutor {
         Ok(weights.map(|weights| self.linear(input, weights)))
     }
 
+    fn norm_heads(&mut self, rows: Rows, norm: &NormWeights<ServingWeight>) -> Result<Rows, Error> {
+        // The kernel takes rows of the norm's own length, and heads lie one after another.
+        Ok(self.norm(&rows, norm))
+    }
+
     fn attend(&mut self, layer: usize, qkv: [Rows; 3], batch: &Batch) -> Result<Rows, Error> {
         let [mut q, mut k, v] = qkv;
-        self.rotate(&mut q, &mut k, batch);
+        self.rotate(layer, &mut q, &mut k, batch);
         let mut out = self.memory.rows(q.rows(), q.width());
         match &mut self.cache {
             Some(cache) => cache.attend(layer, batch, [q.values(), k.values(), v.values()], out.values_mut()),
             None => {
                 let inputs = Inputs { q: q.values(), k: k.values(), v: v.values() };
-                attention::forward(&self.shape, batch.sequences(), inputs, out.values_mut(), None);
+                let shape = cache::shape(self.model.spec(), layer);
+                attention::forward(&shape, batch.sequences(), inputs, out.values_mut(), None);
             }
         }
         Ok(out)

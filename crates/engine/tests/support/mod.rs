@@ -7,6 +7,7 @@ use luban_engine::serving::ServingModel;
 use luban_kernels::quantize::rows_i8;
 use luban_model::Spec;
 use luban_model::io::WeightData;
+use luban_model::spec::{Local, Norm, NormPlace};
 use luban_model::weights::{Role, Slot};
 use luban_text::{Tokenizer, TrainOptions};
 
@@ -17,11 +18,16 @@ pub fn number(name: &str, default: u64) -> u64 {
     number
 }
 
-/// Decoders of both families, with odd widths, grouped heads and contexts longer than a cache block.
+/// Decoders of different kinds, with odd widths, grouped heads, contexts longer than a cache block, near sight shorter
+/// and longer than one, and norms wherever there can be any.
 pub fn decoders() -> Vec<Spec> {
     let llama = Spec { kv_heads: 2, head_width: 6, context: 200, ..Spec::llama(24, 2, 4, 300) };
     let gpt2 = Spec { context: 200, ..Spec::gpt2(36, 2, 3, 300) };
-    vec![llama, gpt2]
+    let sandwich = Norm { place: NormPlace::Sandwich, ..llama.norm };
+    let local = |reach, layers: [bool; 2]| Some(Local { reach, theta: Some(500.0), layers: layers.to_vec() });
+    let near = Spec { local: local(20, [true; 2]), ..llama.clone() };
+    let quirky = Spec { norm: sandwich, qk_norm: true, embedding_scale: 3.0, ..llama.clone() };
+    vec![llama, gpt2, near, Spec { local: local(70, [true, false]), ..quirky }]
 }
 
 /// Random values for a slot; norms lie around one.

@@ -262,7 +262,14 @@ unsafe fn add_alone<S: Simd>(tile: Tile, row: usize, positions: Range<usize>) {
         // SAFETY: the caller's promise.
         unsafe {
             let (a, b) = (tile.a.add(row * tile.a_row + positions.start), tile.b.add(positions.start * tile.b_k));
-            S::tile(Tile { rows: 1, k: positions.end - positions.start, a, b, c: tile.c.add(row * tile.c_row), ..tile });
+            S::tile(Tile {
+                rows: 1,
+                k: positions.end - positions.start,
+                a,
+                b,
+                c: tile.c.add(row * tile.c_row),
+                ..tile
+            });
         }
     }
 }

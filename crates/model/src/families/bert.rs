@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 
 use super::config::{Config, activation_name};
-use super::llama::epsilon;
-use super::{Family, Layout, Name};
+use super::{Family, Name, decimal, same};
 use crate::error::Error;
-use crate::spec::{Biases, Head, Norm, NormKind, NormPlace, Position, Spec};
+use crate::spec::{Head, Norm, NormKind, NormPlace, Spec};
 
 /// See [`super::FAMILIES`].
-pub const FAMILY: Family = Family { name: "bert", spec, holds, config, names: NAMES, body_prefix: "bert." };
+pub const FAMILY: Family = Family { name: "bert", spec, config, names: NAMES, body_prefix: "bert." };
 
 const NAMES: &[Name] = &[
     same("embedding.tokens", "bert.embeddings.word_embeddings.weight"),
@@ -29,21 +28,12 @@ const NAMES: &[Name] = &[
     same("head.bias", "cls.predictions.bias"),
 ];
 
-const fn same(canonical: &'static str, file: &'static str) -> Name {
-    Name { canonical, file, layout: Layout::Same }
-}
-
 fn spec(config: &Config<'_>) -> Result<Spec, Error> {
     let (width, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
     config.refuse_unless("position_embedding_type", |v| v == "absolute", "this program reads absolute positions")?;
     config.refuse_unless("is_decoder", |v| v == false, "this program reads BERT as an encoder")?;
     Ok(Spec {
-        vocab: config.size("vocab_size")?,
-        width,
-        layers: config.size("num_hidden_layers")?,
-        heads,
-        kv_heads: heads,
-        head_width: width.checked_div(heads).unwrap_or(0),
+        layers: config.layers("num_hidden_layers")?,
         ffn_width: config.size("intermediate_size")?,
         context: config.size("max_position_embeddings")?,
         norm: Norm {
@@ -51,14 +41,10 @@ fn spec(config: &Config<'_>) -> Result<Spec, Error> {
             place: NormPlace::Post,
             epsilon: config.number_or("layer_norm_eps", 1e-12)? as f32,
         },
-        position: Position::Learned,
         activation: config.activation("hidden_act")?,
-        gated: false,
-        biases: Biases::ALL,
-        causal: false,
         token_types: config.size_or("type_vocab_size", 2)?,
-        embedding_norm: true,
         head: head(config),
+        ..Spec::bert(width, 0, heads, config.size("vocab_size")?)
     })
 }
 
@@ -70,20 +56,6 @@ fn head(config: &Config<'_>) -> Head {
         true => Head::MaskedToken,
         false => Head::None,
     }
-}
-
-fn holds(spec: &Spec) -> bool {
-    !spec.causal
-        && !spec.gated
-        && spec.norm.kind == NormKind::Layer
-        && spec.norm.place == NormPlace::Post
-        && spec.position == Position::Learned
-        && matches!(spec.head, Head::None | Head::MaskedToken)
-        && spec.biases == Biases::ALL
-        && spec.kv_heads == spec.heads
-        && spec.query_width() == spec.width
-        && spec.token_types > 0
-        && spec.embedding_norm
 }
 
 fn config(spec: &Spec) -> Value {
@@ -98,7 +70,7 @@ fn config(spec: &Spec) -> Value {
         "max_position_embeddings": spec.context,
         "type_vocab_size": spec.token_types,
         "hidden_act": activation_name(spec.activation),
-        "layer_norm_eps": epsilon(spec.norm.epsilon),
+        "layer_norm_eps": decimal(spec.norm.epsilon),
         "position_embedding_type": "absolute",
         "torch_dtype": "float32",
     })

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::spec::Activation;
+use crate::spec::{Activation, LAYERS_MAX};
 
 /// A `config.json`.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,15 @@ impl<'a> Config<'a> {
         number.ok_or_else(|| wrong(field, value, "a whole number"))
     }
 
+    /// A number of layers, small enough to list them.
+    pub fn layers(&self, field: &str) -> Result<usize, Error> {
+        let layers = self.size(field)?;
+        match layers <= LAYERS_MAX {
+            true => Ok(layers),
+            false => Err(Error::Config(format!("{field} is {layers}; at most {LAYERS_MAX} are read"))),
+        }
+    }
+
     /// A whole number, or the given one where the field is absent.
     pub fn size_or(&self, field: &str, default: usize) -> Result<usize, Error> {
         if self.get(field).is_none() { Ok(default) } else { self.size(field) }
@@ -42,6 +51,17 @@ impl<'a> Config<'a> {
     pub fn number_or(&self, field: &str, default: f64) -> Result<f64, Error> {
         let Some(value) = self.get(field) else { return Ok(default) };
         value.as_f64().ok_or_else(|| wrong(field, value, "a number"))
+    }
+
+    /// A field that must be a number.
+    pub fn number(&self, field: &str) -> Result<f64, Error> {
+        let value = self.required(field)?;
+        value.as_f64().ok_or_else(|| wrong(field, value, "a number"))
+    }
+
+    /// Whether a field is there and null, where that says something else than its absence.
+    pub fn is_null(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(Value::is_null)
     }
 
     /// A truth value, or the given one where the field is absent.

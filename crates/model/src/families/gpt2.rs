@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 
 use super::config::{Config, activation_name};
-use super::llama::epsilon;
-use super::{Family, Layout, Name};
+use super::{Family, Layout, Name, decimal};
 use crate::error::Error;
-use crate::spec::{Biases, Head, Norm, NormKind, NormPlace, Position, Spec};
+use crate::spec::{Norm, NormKind, NormPlace, Spec};
 
 /// See [`super::FAMILIES`].
-pub const FAMILY: Family = Family { name: "gpt2", spec, holds, config, names: NAMES, body_prefix: "transformer." };
+pub const FAMILY: Family = Family { name: "gpt2", spec, config, names: NAMES, body_prefix: "transformer." };
 
 const NAMES: &[Name] = &[
     name("embedding.tokens", "transformer.wte.weight", Layout::Same),
@@ -36,42 +35,17 @@ fn spec(config: &Config<'_>) -> Result<Spec, Error> {
     config.refuse_unless("add_cross_attention", |v| v == false, "this program has no cross attention")?;
     config.refuse_unless("tie_word_embeddings", |v| v == true, "GPT-2's head is its token embedding")?;
     Ok(Spec {
-        vocab: config.size("vocab_size")?,
-        width,
-        layers: config.size("n_layer")?,
-        heads,
-        kv_heads: heads,
-        head_width: width.checked_div(heads).unwrap_or(0),
-        ffn_width: config.size_or("n_inner", 4 * width)?,
+        layers: config.layers("n_layer")?,
+        ffn_width: config.size_or("n_inner", width.saturating_mul(4))?,
         context: config.size("n_positions")?,
         norm: Norm {
             kind: NormKind::Layer,
             place: NormPlace::Pre,
             epsilon: config.number_or("layer_norm_epsilon", 1e-5)? as f32,
         },
-        position: Position::Learned,
         activation: config.activation("activation_function")?,
-        gated: false,
-        biases: Biases::ALL,
-        causal: true,
-        token_types: 0,
-        embedding_norm: false,
-        head: Head::Vocabulary { tied: true },
+        ..Spec::gpt2(width, 0, heads, config.size("vocab_size")?)
     })
-}
-
-fn holds(spec: &Spec) -> bool {
-    spec.causal
-        && !spec.gated
-        && spec.norm.kind == NormKind::Layer
-        && spec.norm.place == NormPlace::Pre
-        && spec.position == Position::Learned
-        && spec.head == Head::Vocabulary { tied: true }
-        && spec.biases == Biases::ALL
-        && spec.kv_heads == spec.heads
-        && spec.query_width() == spec.width
-        && spec.token_types == 0
-        && !spec.embedding_norm
 }
 
 fn config(spec: &Spec) -> Value {
@@ -85,7 +59,7 @@ fn config(spec: &Spec) -> Value {
         "n_inner": spec.ffn_width,
         "n_positions": spec.context,
         "activation_function": activation_name(spec.activation),
-        "layer_norm_epsilon": epsilon(spec.norm.epsilon),
+        "layer_norm_epsilon": decimal(spec.norm.epsilon),
         "tie_word_embeddings": true,
         "torch_dtype": "float32",
     })

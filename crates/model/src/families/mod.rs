@@ -7,6 +7,10 @@ mod bert;
 mod config;
 mod gpt2;
 mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
+mod rotary;
 
 use serde_json::Value;
 
@@ -17,7 +21,8 @@ use crate::spec::Spec;
 use crate::weights::Slot;
 
 /// Every family that this program reads and writes.
-pub const FAMILIES: &[Family] = &[llama::FAMILY, gpt2::FAMILY, bert::FAMILY];
+pub const FAMILIES: &[Family] =
+    &[llama::FAMILY, gpt2::FAMILY, bert::FAMILY, mistral::FAMILY, qwen2::FAMILY, qwen3::FAMILY];
 
 /// A family of models: its configuration and its names.
 #[derive(Debug)]
@@ -26,9 +31,7 @@ pub struct Family {
     pub name: &'static str,
     /// Reads a configuration.
     pub spec: fn(&Config<'_>) -> Result<Spec, Error>,
-    /// Whether the family can hold a spec.
-    pub holds: fn(&Spec) -> bool,
-    /// Writes a configuration that [`Family::spec`] reads back.
+    /// Writes a configuration that [`Family::spec`] reads back, where the family can hold the spec.
     pub config: fn(&Spec) -> Value,
     /// From canonical names to those in the files; `#` stands for the layer.
     pub names: &'static [Name],
@@ -59,6 +62,15 @@ pub enum Layout {
         /// From 0.
         part: usize,
     },
+    /// Several weights lie one after another, rows below rows; this one is the `part`-th.
+    Part {
+        /// From 0.
+        part: usize,
+        /// How many they are.
+        of: usize,
+    },
+    /// The values are one less: norms that scale by one plus the weight.
+    OneLess,
 }
 
 /// Where a weight stands in a family's files.
@@ -78,7 +90,14 @@ impl Family {
 
     /// The first family that can hold the spec.
     pub fn for_spec(spec: &Spec) -> Option<&'static Self> {
-        FAMILIES.iter().find(|family| (family.holds)(spec))
+        FAMILIES.iter().find(|family| family.holds(spec))
+    }
+
+    /// Whether the family can hold a spec: what it writes of it says all, so that the same is read back.
+    pub fn holds(&self, spec: &Spec) -> bool {
+        let config = (self.config)(spec);
+        let read = Config::new(&config).and_then(|config| (self.spec)(&config));
+        read.is_ok_and(|read| read == *spec)
     }
 
     /// Where the family's files keep a weight.
@@ -113,6 +132,16 @@ fn split_layer(name: &str) -> (String, Option<&str>) {
     (format!("layers.#.{rest}"), Some(layer))
 }
 
+/// A row of a table of names whose values lie as canonical ones do.
+const fn same(canonical: &'static str, file: &'static str) -> Name {
+    Name { canonical, file, layout: Layout::Same }
+}
+
+/// An f32 as the shortest decimal that reads back the same, so that 1e-5 is not written as 0.000009999999747.
+fn decimal(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
 /// Reads a `config.json`: the family and the spec.
 pub fn read_config(json: &[u8]) -> Result<(&'static Family, Spec, Value), Error> {
     let value: Value = serde_json::from_slice(json).map_err(|error| Error::Config(error.to_string()))?;
@@ -130,13 +159,17 @@ pub fn read_config(json: &[u8]) -> Result<(&'static Family, Spec, Value), Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Head;
+    use crate::spec::{Biases, Head, Local, RotaryScaling};
     use crate::weights::slots;
 
     fn example(family: &str) -> Spec {
+        let llama = Spec { kv_heads: 2, ..Spec::llama(32, 2, 4, 100) };
         match family {
-            "llama" => Spec { kv_heads: 2, ..Spec::llama(32, 2, 4, 100) },
+            "llama" => llama,
             "gpt2" => Spec::gpt2(32, 2, 4, 100),
+            "mistral" => Spec { local: Some(Local { reach: 7, theta: None, layers: vec![true; 2] }), ..llama },
+            "qwen2" => Spec { biases: Biases { qkv: true, ..Biases::NONE }, ..llama },
+            "qwen3" => Spec { qk_norm: true, head_width: 16, ..llama },
             "bert" => Spec { head: Head::MaskedToken, ..Spec::bert(32, 2, 4, 100) },
             other => panic!("give family {other} an example here"),
         }
@@ -146,11 +179,24 @@ mod tests {
     fn every_family_reads_back_what_it_writes() {
         for family in FAMILIES {
             let spec = example(family.name);
-            assert!((family.holds)(&spec), "{}", family.name);
+            assert!(family.holds(&spec), "{}", family.name);
             let json = serde_json::to_vec(&(family.config)(&spec)).unwrap();
             let (read_family, read, _) = read_config(&json).unwrap();
             assert_eq!((read_family.name, read), (family.name, spec));
         }
+    }
+
+    #[test]
+    fn a_spec_goes_to_the_first_family_that_holds_it_whole() {
+        for family in FAMILIES {
+            assert_eq!(Family::for_spec(&example(family.name)).unwrap().name, family.name);
+        }
+        let scaling = RotaryScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, context: 64 };
+        let scaled = Spec { rotary_scaling: Some(scaling), ..example("llama") };
+        assert_eq!(Family::for_spec(&scaled).unwrap().name, "llama");
+        assert!(!Family::named("gpt2").unwrap().holds(&example("llama")));
+        let unheard_of = Spec { qk_norm: true, causal: false, ..example("llama") };
+        assert!(Family::for_spec(&unheard_of).is_none());
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! How configurations say what rotation a model has, older ones and newer ones.
+
+use serde_json::{Map, Value, json};
+
+use super::config::Config;
+use crate::error::Error;
+use crate::spec::{Local, RotaryScaling, Spec};
+
+/// A rotation: its base, and how it is stretched.
+pub(super) struct Rotation {
+    pub theta: f64,
+    pub scaling: Option<RotaryScaling>,
+}
+
+/// Where the base of a rotation stands in older configurations, and what it is where it stands nowhere.
+#[derive(Clone, Copy)]
+pub(super) struct Base {
+    pub field: &'static str,
+    pub theta: f64,
+}
+
+impl Base {
+    /// Of most models.
+    pub const USUAL: Self = Self { field: "rope_theta", theta: 10_000.0 };
+}
+
+/// Reads a rotation. Newer configurations have an object `rope_parameters`, older ones fields of their own and an
+/// object `rope_scaling`.
+pub(super) fn read(config: &Config<'_>, base: Base) -> Result<Rotation, Error> {
+    match config.object("rope_parameters")? {
+        Some(parameters) => read_object(config, &parameters, base),
+        None => read_older(config, base, config.object("rope_scaling")?),
+    }
+}
+
+/// Reads the rotation of one kind of layers, which newer configurations name within `rope_parameters`. Older ones
+/// stretch that of the full layers only.
+pub(super) fn read_of_layers(config: &Config<'_>, kind: &str, base: Base) -> Result<Rotation, Error> {
+    let parameters = config.object("rope_parameters")?;
+    match parameters.as_ref().map(|parameters| parameters.object(kind)).transpose()?.flatten() {
+        Some(parameters) => read_object(config, &parameters, base),
+        None if kind == FULL => read_older(config, base, config.object("rope_scaling")?),
+        None => read_older(config, base, None),
+    }
+}
+
+fn read_older(config: &Config<'_>, base: Base, scaling: Option<Config<'_>>) -> Result<Rotation, Error> {
+    refuse_partial(config)?;
+    let theta = config.number_or(base.field, base.theta)?;
+    match scaling {
+        Some(object) => {
+            Ok(Rotation { theta: object.number_or("rope_theta", theta)?, ..read_object(config, &object, base)? })
+        }
+        None => Ok(Rotation { theta, scaling: None }),
+    }
+}
+
+fn read_object(config: &Config<'_>, object: &Config<'_>, base: Base) -> Result<Rotation, Error> {
+    refuse_partial(object)?;
+    let theta = match object.get("rope_theta") {
+        Some(_) => object.number_or("rope_theta", base.theta)?,
+        None => config.number_or(base.field, base.theta)?,
+    };
+    let field = if object.get("rope_type").is_some() { "rope_type" } else { "type" };
+    let kind = if object.get(field).is_some() { object.text(field)? } else { "default" };
+    let factor = || object.number("factor");
+    let scaling = match kind {
+        "default" => None,
+        "linear" => Some(RotaryScaling::Linear { factor: factor()? }),
+        "llama3" => Some(RotaryScaling::Llama3 {
+            factor: factor()?,
+            low: object.number("low_freq_factor")?,
+            high: object.number("high_freq_factor")?,
+            context: object.size("original_max_position_embeddings")?,
+        }),
+        other => {
+            let known = "this program scales rotary positions by linear and llama3 only";
+            return Err(Error::Config(format!("{field} is \"{other}\"; {known}")));
+        }
+    };
+    Ok(Rotation { theta, scaling })
+}
+
+fn refuse_partial(config: &Config<'_>) -> Result<(), Error> {
+    let whole = |value: &Value| value.as_f64() == Some(1.0);
+    config.refuse_unless("partial_rotary_factor", whole, "this program turns whole heads")
+}
+
+/// The object `rope_scaling` of older configurations, which newer programs read too.
+pub(super) fn write_scaling(spec: &Spec) -> Value {
+    match spec.rotary_scaling {
+        None => Value::Null,
+        Some(RotaryScaling::Linear { factor }) => json!({ "rope_type": "linear", "factor": factor }),
+        Some(RotaryScaling::Llama3 { factor, low, high, context }) => json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low,
+            "high_freq_factor": high,
+            "original_max_position_embeddings": context,
+        }),
+    }
+}
+
+/// The base of a spec's common rotation; 0 where it has none, which no family reads back.
+pub(super) fn theta(spec: &Spec) -> f64 {
+    match spec.position {
+        crate::spec::Position::Rotary { theta } => theta,
+        crate::spec::Position::Learned => 0.0,
+    }
+}
+
+/// What configurations call layers that see everything, and those that see what is near.
+pub(super) const FULL: &str = "full_attention";
+pub(super) const SLIDING: &str = "sliding_attention";
+
+/// Which layers see what is near only: by `layer_types`, or where that is missing by `otherwise`.
+pub(super) fn local_layers(
+    config: &Config<'_>,
+    layers: usize,
+    otherwise: impl Fn(usize) -> bool,
+) -> Result<Vec<bool>, Error> {
+    let Some(types) = config.get("layer_types") else { return Ok((0..layers).map(otherwise).collect()) };
+    let kind = |kind: &Value| match kind.as_str() {
+        Some(FULL) => Some(false),
+        Some(SLIDING) => Some(true),
+        _ => None,
+    };
+    let read = types.as_array().and_then(|types| types.iter().map(kind).collect());
+    read.ok_or_else(|| Error::Config(format!("layer_types is {types}; expected a list of {FULL} and {SLIDING}")))
+}
+
+/// The layers with near sight, where there is any.
+pub(super) fn local(reach: usize, theta: Option<f64>, layers: Vec<bool>) -> Option<Local> {
+    layers.contains(&true).then_some(Local { reach, theta, layers })
+}
+
+/// The list `layer_types`.
+pub(super) fn write_layer_types(spec: &Spec) -> Value {
+    (0..spec.layers).map(|layer| Value::from(if spec.is_local(layer) { SLIDING } else { FULL })).collect()
+}
+
+/// More fields for a configuration.
+pub(super) fn with(mut config: Value, fields: Value) -> Value {
+    if let (Value::Object(config), Value::Object(fields)) = (&mut config, fields) {
+        config.extend::<Map<String, Value>>(fields);
+    }
+    config
+}
