@@ -26,6 +26,7 @@ mod hub;
 mod stream;
 mod tokenizer;
 pub mod train;
+mod words;
 
 pub use error::{Error, Result};
 pub use stream::Stream;

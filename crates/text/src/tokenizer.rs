@@ -7,6 +7,7 @@ use luban_base::progress::Observer;
 use tokenizers::DecoderWrapper;
 
 use crate::train::{self, TrainOptions};
+use crate::words::Words;
 use crate::{Error, Result, alphabet, check, hub};
 
 /// Longest text that one call encodes; the library keeps about forty bytes for each of these.
@@ -20,6 +21,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The same one that reads special tokens in a text as mere characters; made when first asked for.
     plain: OnceLock<Box<tokenizers::Tokenizer>>,
+    /// A faster way to the same ids, where there is one.
+    words: Option<Words>,
     /// The file as it was read, so that an export gives back the very bytes.
     json: Vec<u8>,
     text_bytes_max: usize,
@@ -71,7 +74,18 @@ impl Tokenizer {
         let bytes = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))).then(|| spelled(&inner, size));
         let eos = hub::usual_eos(|token| inner.token_to_id(token));
         let text_bytes_max = TEXT_BYTES_MAX.min(check::NORMALIZED_BYTES_MAX / growth);
-        Ok(Self { inner, plain: OnceLock::new(), json: json.to_vec(), text_bytes_max, bytes, special, size, eos })
+        let words = Words::of(&inner);
+        Ok(Self {
+            inner,
+            plain: OnceLock::new(),
+            words,
+            json: json.to_vec(),
+            text_bytes_max,
+            bytes,
+            special,
+            size,
+            eos,
+        })
     }
 
     /// Takes the end-of-text token from a `tokenizer_config.json`, where it names one.
@@ -111,6 +125,12 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_ordinary(&self, text: &str) -> Result<Vec<u32>> {
+        self.check_length(text)?;
+        if let Some(words) = &self.words
+            && let Some(ids) = guard("encode", || words.encode(&self.inner, text))?
+        {
+            return Ok(ids);
+        }
         if self.special.is_empty() {
             return self.encode(text);
         }
@@ -149,10 +169,15 @@ impl Tokenizer {
     }
 
     fn run(&self, inner: &tokenizers::Tokenizer, text: &str, special: bool) -> Result<tokenizers::Encoding> {
+        self.check_length(text)?;
+        guard("encode", || inner.encode_fast(text, special))
+    }
+
+    fn check_length(&self, text: &str) -> Result<()> {
         if text.len() > self.text_bytes_max {
             return Err(Error::TextTooLong { found: text.len(), limit: self.text_bytes_max });
         }
-        guard("encode", || inner.encode_fast(text, special))
+        Ok(())
     }
 
     /// The text of some ids; special tokens and ids outside the vocabulary give none. Bytes that are no UTF-8
