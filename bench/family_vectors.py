@@ -29,16 +29,24 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    ModernBertModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaModel,
 )
 
 VOCAB = 67
@@ -141,6 +149,12 @@ def rotary_base_as_before(path):
     """Moves the rotary base to where files had it before transformers 5: most published checkpoints are such."""
     config = json.loads(path.read_text())
     rotation = config.pop("rope_parameters")
+    if config["model_type"] == "modernbert":
+        config["local_rope_theta"] = rotation["sliding_attention"]["rope_theta"]
+        rotation = {**rotation["full_attention"]}
+        config["global_rope_theta"] = rotation["rope_theta"]
+        config["global_attn_every_n_layers"] = 3
+        del config["layer_types"]
     config["rope_theta"] = rotation.pop("rope_theta")
     if rotation["rope_type"] != "default":
         config["rope_scaling"] = rotation
@@ -187,6 +201,69 @@ def bert_config(**fields):
     )
 
 
+def gemma3():
+    """Near sight in the lower layer, a stretched rotation in the upper."""
+    rotations = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
+    }
+    config = Gemma3TextConfig(
+        vocab_size=VOCAB,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        head_dim=10,
+        query_pre_attn_scalar=14,
+        max_position_embeddings=POSITIONS,
+        sliding_window=12,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters=rotations,
+        rms_norm_eps=1e-5,
+        pad_token_id=0,
+        attn_implementation="eager",
+    )
+    return Gemma3ForCausalLM(config)
+
+
+def roberta_config():
+    return RobertaConfig(
+        vocab_size=VOCAB,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        max_position_embeddings=POSITIONS,
+        type_vocab_size=1,
+        pad_token_id=1,
+        attn_implementation="eager",
+    )
+
+
+def modernbert_config():
+    """Full sight in the first layer and the fourth, near sight between them."""
+    return ModernBertConfig(
+        vocab_size=VOCAB,
+        hidden_size=20,
+        intermediate_size=18,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        max_position_embeddings=POSITIONS,
+        local_attention=16,
+        pad_token_id=VOCAB - 2,
+        bos_token_id=0,
+        eos_token_id=0,
+        cls_token_id=0,
+        sep_token_id=0,
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            "full_attention": {"rope_type": "default", "rope_theta": 5000.0},
+        },
+        attn_implementation="eager",
+    )
+
+
 def randomise(model, seed):
     """Fills every parameter from the seed, in the order of names; norm weights lie around one."""
     generator = torch.Generator().manual_seed(seed)
@@ -218,7 +295,7 @@ def write_decoder(model, folder, cases):
 
 def write_masked(model, folder, cases):
     """Every third position is to be restored."""
-    cases = [{"tokens": tokens.tolist(), "types": segments(tokens, index)} for index, tokens in enumerate(cases)]
+    cases = [{"tokens": tokens.tolist(), **segments(model, tokens, index)} for index, tokens in enumerate(cases)]
     masked = cases[0]["tokens"]
     cases[0]["targets"] = [(token + 1) % VOCAB if at % 3 == 1 else None for at, token in enumerate(masked)]
     write_with_head(model, folder, cases)
@@ -240,7 +317,7 @@ def write_with_head(model, folder, cases):
 
 
 def write_encoder(model, folder, cases):
-    cases = [{"tokens": tokens.tolist(), "types": segments(tokens, index)} for index, tokens in enumerate(cases)]
+    cases = [{"tokens": tokens.tolist(), **segments(model, tokens, index)} for index, tokens in enumerate(cases)]
     expected = {}
     with torch.no_grad():
         for index, case in enumerate(cases):
@@ -248,14 +325,16 @@ def write_encoder(model, folder, cases):
             hidden = output.last_hidden_state[0]
             expected[f"hidden_{index}"] = hidden.clone()
             expected[f"embedding_{index}"] = F.normalize(hidden.mean(0), dim=0)
-            if output.pooler_output is not None:
+            if getattr(output, "pooler_output", None) is not None:
                 expected[f"pooled_{index}"] = output.pooler_output[0].clone()
     write(folder, expected, cases)
 
 
-def segments(tokens, index):
-    """The second half of the first case is its second segment, as in a sentence pair."""
-    return [int(index == 0 and 2 * at >= len(tokens)) for at in range(len(tokens))]
+def segments(model, tokens, index):
+    """The second half of the first case is its second segment, as in a sentence pair, where the model knows such."""
+    if getattr(model.config, "type_vocab_size", 0) < 2:
+        return {}
+    return {"types": [int(index == 0 and 2 * at >= len(tokens)) for at in range(len(tokens))]}
 
 
 def inputs(case):
@@ -283,9 +362,14 @@ VECTORS = {
     "bert-no-pooler": (lambda: bert(pooler=False), write_encoder),
     "bert-masked-lm": (bert_masked_lm, write_masked),
     "minilm": (minilm, write_encoder),
+    "gemma3": (gemma3, write_decoder),
+    "roberta": (lambda: RobertaModel(roberta_config(), add_pooling_layer=False), write_encoder),
+    "roberta-masked-lm": (lambda: RobertaForMaskedLM(roberta_config()), write_masked),
+    "modernbert": (lambda: ModernBertModel(modernbert_config()), write_encoder),
+    "modernbert-masked-lm": (lambda: ModernBertForMaskedLM(modernbert_config()), write_masked),
 }
 # Some vectors have the rotary base in `rope_theta`, the others in `rope_parameters`.
-OLDER_CONFIGS = {"llama-grouped", "llama-scaled", "qwen3"}
+OLDER_CONFIGS = {"llama-grouped", "llama-scaled", "qwen3", "modernbert"}
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ use luban_engine::serving::{ServingExecutor, ServingModel};
 use luban_model::{Batch, TrainableModel, forward, io};
 use serde_json::Value;
 
-const DECODERS: [&str; 7] = ["llama-grouped", "llama-tied", "llama-scaled", "gpt2", "mistral", "qwen2", "qwen3"];
-const ENCODERS: [&str; 3] = ["bert", "bert-no-pooler", "minilm"];
+const DECODERS: [&str; 8] =
+    ["llama-grouped", "llama-tied", "llama-scaled", "gpt2", "mistral", "qwen2", "qwen3", "gemma3"];
+const ENCODERS: [&str; 5] = ["bert", "bert-no-pooler", "minilm", "roberta", "modernbert"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/vectors").join(name)

@@ -28,7 +28,8 @@ const NAMES: &[Name] = &[
     same("head.bias", "cls.predictions.bias"),
 ];
 
-fn spec(config: &Config<'_>) -> Result<Spec, Error> {
+/// The spec of a model that is laid out like BERT.
+pub(super) fn spec(config: &Config<'_>) -> Result<Spec, Error> {
     let (width, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
     config.refuse_unless("position_embedding_type", |v| v == "absolute", "this program reads absolute positions")?;
     config.refuse_unless("is_decoder", |v| v == false, "this program reads BERT as an encoder")?;
@@ -49,16 +50,19 @@ fn spec(config: &Config<'_>) -> Result<Spec, Error> {
 }
 
 /// Which head a checkpoint has follows from its architecture; the hidden states are what encoders are read for.
-fn head(config: &Config<'_>) -> Head {
+pub(super) fn head(config: &Config<'_>) -> Head {
     let architectures = config.get("architectures").and_then(Value::as_array);
-    let masked = |name: &Value| matches!(name.as_str(), Some("BertForMaskedLM" | "BertForPreTraining"));
+    let masked = |name: &Value| {
+        name.as_str().is_some_and(|name| name.ends_with("ForMaskedLM") || name.ends_with("ForPreTraining"))
+    };
     match architectures.is_some_and(|names| names.iter().any(masked)) {
         true => Head::MaskedToken,
         false => Head::None,
     }
 }
 
-fn config(spec: &Spec) -> Value {
+/// The configuration of a spec, as that of a BERT.
+pub(super) fn config(spec: &Spec) -> Value {
     json!({
         "architectures": [if spec.head == Head::MaskedToken { "BertForMaskedLM" } else { "BertModel" }],
         "model_type": "bert",

@@ -139,6 +139,11 @@ pub(super) fn write_layer_types(spec: &Spec) -> Value {
     (0..spec.layers).map(|layer| Value::from(if spec.is_local(layer) { SLIDING } else { FULL })).collect()
 }
 
+/// A number, written without a point where it is a whole one.
+pub(super) fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() < 1e15 { Value::from(number as i64) } else { Value::from(number) }
+}
+
 /// More fields for a configuration.
 pub(super) fn with(mut config: Value, fields: Value) -> Value {
     if let (Value::Object(config), Value::Object(fields)) = (&mut config, fields) {
