@@ -253,6 +253,42 @@ fn segments_begin_documents_and_pieces() {
 }
 
 #[test]
+fn a_corpus_that_cannot_be_read_stops_the_loader_where_it_stands() {
+    let case = long_documents(60);
+    let options = LoaderOptions { length: 128, strata: 1, ..STRATA };
+    let expected = case.loader(options).next(1500).unwrap();
+    let path = case.artifact.path("train.jsonl").unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let mut loader = case.loader(options);
+    // The file becomes damaged after its digest was checked, where the thread that reads ahead is not yet.
+    let place = 300_000;
+    assert!(whole.len() > place);
+    std::fs::write(&path, [&whole[..place], b"\n}\n", &whole[place..]].concat()).unwrap();
+    let mut found = Vec::new();
+    let error = loop {
+        match loader.next(10) {
+            Ok(sequences) => found.extend(sequences),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(loader.next(10).is_err(), "it is still damaged");
+    assert!(found.len() > 100 && found == expected[..found.len()], "{}", found.len());
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(loader.next(200).unwrap(), expected[found.len()..found.len() + 200]);
+}
+
+#[test]
+fn a_dropped_loader_leaves_no_thread() {
+    let case = long_documents(30);
+    let mut loader = case.loader(LoaderOptions { block_sequences: 1 << 20, ..STRATA });
+    loader.next(5).unwrap();
+    loader.seek(&Position::default()).unwrap();
+    drop(loader);
+    assert_eq!(Arc::strong_count(&case.tokenizer), 1);
+}
+
+#[test]
 fn options_out_of_bounds_are_named() {
     let case = Case::new(3);
     for (name, options) in [

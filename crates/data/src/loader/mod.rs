@@ -13,6 +13,7 @@
 //! is one end-of-text token a document, before its first piece. The tokens are those of whole documents where the
 //! tokenizer ends its words with lines, as ours do.
 
+mod ahead;
 mod pieces;
 mod strata;
 mod stream;
@@ -23,11 +24,11 @@ pub use validation::{Window, validation_windows};
 
 use std::sync::Arc;
 
-use luban_base::random::Stream;
 use luban_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
-use crate::{Corpus, Error, Result, streams};
+use crate::{Corpus, Error, Result};
+use ahead::{Ahead, Block, Blocks};
 pub use stream::Cursor;
 use stream::TokenStream;
 
@@ -70,14 +71,19 @@ pub struct Position {
     pub taken: usize,
 }
 
-/// Gives training sequences.
+/// Gives training sequences. The next block is read and encoded on a thread of the loader's own while the current one
+/// is given out; that changes no sequence and no position.
 #[derive(Debug)]
 pub struct Loader {
+    corpus: Corpus,
+    split: Split,
+    tokenizer: Arc<Tokenizer>,
     options: LoaderOptions,
-    stream: TokenStream,
     position: Position,
-    /// The current block in its shuffled order.
-    block: Vec<Sequence>,
+    /// The current block.
+    block: Block,
+    /// What reads the blocks after it; `None` after an error.
+    ahead: Option<Ahead>,
 }
 
 impl Loader {
@@ -88,24 +94,34 @@ impl Loader {
     /// or a corpus that cannot be read.
     pub fn open(corpus: &Corpus, split: Split, tokenizer: Arc<Tokenizer>, options: LoaderOptions) -> Result<Self> {
         options.check()?;
-        let mut stream = TokenStream::open(corpus, split, tokenizer, options)?;
-        stream.check_long_enough(options.length + 1)?;
-        let mut loader = Self { options, stream, position: Position::default(), block: Vec::new() };
-        loader.fill()?;
+        TokenStream::open(corpus, split, Arc::clone(&tokenizer), options)?.check_long_enough(options.length + 1)?;
+        let (corpus, position, block) = (corpus.clone(), Position::default(), Block::default());
+        let mut loader = Self { corpus, split, tokenizer, options, position, block, ahead: None };
+        loader.seek(&Position::default())?;
         Ok(loader)
     }
 
     /// The next sequences.
     ///
     /// # Errors
-    /// If the corpus cannot be read any more.
+    /// If the corpus cannot be read any more. The loader then stands where it stood, and may be asked again.
     pub fn next(&mut self, sequences: usize) -> Result<Vec<Sequence>> {
+        let before = self.position;
+        if self.ahead.is_none() {
+            self.seek(&before)?;
+        }
+        self.take(sequences).inspect_err(|_| (self.ahead, self.position) = (None, before))
+    }
+
+    fn take(&mut self, sequences: usize) -> Result<Vec<Sequence>> {
         let mut batch = Vec::with_capacity(sequences);
         while batch.len() < sequences {
-            if self.position.taken >= self.block.len() {
-                self.advance()?;
+            let rest = &self.block.sequences[self.position.taken..];
+            if rest.is_empty() {
+                self.position = Position { stream: self.block.end, block: self.position.block + 1, taken: 0 };
+                self.block = self.ahead.as_mut().expect("the caller started it").next()?;
+                continue;
             }
-            let rest = &self.block[self.position.taken..];
             let count = (sequences - batch.len()).min(rest.len());
             batch.extend_from_slice(&rest[..count]);
             self.position.taken += count;
@@ -122,33 +138,17 @@ impl Loader {
     /// then what followed there. Reads the position's block, and of what stands before it one chunk of the file.
     ///
     /// # Errors
-    /// A position that the corpus does not have.
+    /// A position that the corpus does not have; the loader then stands where it stood.
     pub fn seek(&mut self, position: &Position) -> Result<()> {
-        self.stream.seek(&position.stream)?;
-        self.position = *position;
-        self.fill()?;
-        if position.taken > self.block.len() {
-            let reason = format!("{} sequences were taken of a block of {}", position.taken, self.block.len());
-            return Err(self.stream.misfit(reason));
+        let mut stream = TokenStream::open(&self.corpus, self.split, Arc::clone(&self.tokenizer), self.options)?;
+        stream.seek(&position.stream)?;
+        let mut ahead = Ahead::start(Blocks { stream, options: self.options, number: position.block })?;
+        let block = ahead.next()?;
+        if position.taken > block.sequences.len() {
+            let reason = format!("{} sequences were taken of a block of {}", position.taken, block.sequences.len());
+            return Err(Error::Position { dir: self.corpus.dir().to_owned(), reason });
         }
-        Ok(())
-    }
-
-    fn advance(&mut self) -> Result<()> {
-        self.position = Position { stream: self.stream.cursor(), block: self.position.block + 1, taken: 0 };
-        self.fill()
-    }
-
-    /// Reads the block that begins where the stream stands, and shuffles it.
-    fn fill(&mut self) -> Result<()> {
-        let LoaderOptions { length, seed, block_sequences, .. } = self.options;
-        let epoch = self.stream.settled()?.epoch;
-        self.block.clear();
-        // A block ends with its epoch, so that epochs stay apart even in a corpus of a few sequences.
-        while self.block.len() < block_sequences && self.stream.settled()?.epoch == epoch {
-            self.block.push(self.stream.sequence(length)?);
-        }
-        Stream::new(seed, &[streams::BLOCK, self.position.block]).shuffle(&mut self.block);
+        (self.position, self.block, self.ahead) = (*position, block, Some(ahead));
         Ok(())
     }
 }
