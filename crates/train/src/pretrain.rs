@@ -11,7 +11,7 @@ use luban_base::clock::Clock;
 use luban_base::progress::{Event, Observer, StepEvent};
 use luban_base::random::Stream;
 use luban_data::Corpus;
-use luban_data::loader::{self, Loader, LoaderOptions, Split};
+use luban_data::loader::{self, Loader, LoaderOptions, Sequence, Split};
 use luban_text::Tokenizer;
 
 use crate::checkpoints::{remove, resume};
@@ -215,12 +215,15 @@ impl<'a> Run<'a> {
 
     /// The batch of the next step.
     fn examples(&mut self) -> Result<Vec<Example>> {
-        let Plan { sequences, seed, .. } = self.state.plan;
+        let Plan { sequences, seed, document_mask, .. } = self.state.plan;
         let first = self.state.progress.step * sequences as u64;
         let loaded = self.loader.next(sequences)?;
         let draws = |sample: usize| Stream::new(seed, &[SAMPLES, first + sample as u64]);
-        let examples = loaded.iter().enumerate();
-        Ok(examples.map(|(sample, sequence)| self.objective.example(&sequence.tokens, draws(sample))).collect())
+        let example = |(sample, sequence): (usize, &Sequence)| {
+            let example = self.objective.example(&sequence.tokens, draws(sample));
+            if document_mask { example.cut(&sequence.segments) } else { example }
+        };
+        Ok(loaded.iter().enumerate().map(example).collect())
     }
 
     /// Measures and shows, now and then. Changes nothing of the state.

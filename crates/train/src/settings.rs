@@ -42,6 +42,8 @@ pub struct PretrainOptions {
     pub decay: Decay,
     /// Share of itself that a matrix loses in a step of learning rate 1.
     pub weight_decay: Option<f64>,
+    /// Whether attention stays within a document, and positions begin with it.
+    pub document_mask: bool,
     /// Decides the initial weights and the order of the data.
     pub seed: u64,
     /// Steps between checkpoints; about a minute's worth when not given. Does not change the result.
@@ -67,6 +69,7 @@ impl Default for PretrainOptions {
             warmup: None,
             decay: Decay::Cosine,
             weight_decay: None,
+            document_mask: false,
             seed: 0,
             checkpoint_every: None,
             fresh: false,
@@ -132,6 +135,8 @@ pub struct Plan {
     /// Passes that make the loader's epoch; more than 1 where the run cannot read the whole corpus. See
     /// [`luban_data::loader::LoaderOptions::strata`].
     pub strata: usize,
+    /// Whether attention stays within a document, or the piece of one that a stratum reads.
+    pub document_mask: bool,
     /// Decides the initial weights and the order of the data.
     pub seed: u64,
 }

@@ -106,6 +106,20 @@ fn a_run_that_is_cancelled_at_any_step_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_document_mask_is_part_of_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let masked = PretrainOptions { document_mask: true, ..tiny(30) };
+    fixture.finish(&masked, "masked");
+    fixture.run(&masked, "stopped", &Watcher::cancelling(13)).unwrap();
+    assert!(fixture.run(&tiny(30), "stopped", &Watcher::default()).unwrap_err().to_string().contains("document-mask"));
+    fixture.finish(&masked, "stopped");
+    assert!(fixture.weights("stopped") == fixture.weights("masked"));
+    fixture.finish(&tiny(30), "open");
+    assert!(fixture.weights("open") != fixture.weights("masked"), "the mask changes what is learnt");
+}
+
+#[test]
 fn what_was_done_after_the_last_checkpoint_is_done_again() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());

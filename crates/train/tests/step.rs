@@ -117,6 +117,23 @@ fn loss_and_gradient_are_means_over_the_targets() {
 }
 
 #[test]
+fn what_stands_before_a_cut_has_no_influence_after_it() {
+    let spec = decoder();
+    let of = |examples: &[Example]| {
+        let mut model = TrainableModel::init(spec.clone(), 1).unwrap();
+        let loss = gradients(&mut model, examples, 8).unwrap();
+        let gradient = model.parameters().flat_map(|parameter| parameter.grad.as_ref().unwrap().to_vec());
+        (loss, gradient.collect::<Vec<f32>>())
+    };
+    let tokens: Vec<u32> = (10..30).collect();
+    let example = |part: &[u32]| Causal.example(part, Stream::new(0, &[]));
+    let parts = [example(&tokens[..=4]), example(&tokens[4..=11]), example(&tokens[11..])];
+    let whole = of(&[example(&tokens)]);
+    assert!(of(&[example(&tokens).cut(&[4, 11])]) == of(&parts), "as examples of their own, to the bit");
+    assert!(of(&parts) != whole);
+}
+
+#[test]
 fn a_long_gradient_is_clipped_and_a_broken_one_changes_nothing() {
     let spec = decoder();
     let examples = random_examples(&spec, 2, spec.context);

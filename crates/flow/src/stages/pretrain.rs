@@ -58,6 +58,9 @@ pub struct Pretrain {
     /// Weight decay of AdamW
     #[arg(long, value_name = "X")]
     pub weight_decay: Option<f64>,
+    /// Keep attention within each document, and count positions from its beginning
+    #[arg(long)]
+    pub document_mask: bool,
     /// Decides the first weights and the order of the data
     #[arg(long, value_name = "N", default_value_t = Self::default().seed)]
     pub seed: u64,
@@ -87,6 +90,7 @@ impl Default for Pretrain {
             warmup: options.warmup,
             decay: options.decay,
             weight_decay: options.weight_decay,
+            document_mask: options.document_mask,
             seed: options.seed,
             checkpoint_every: options.checkpoint_every,
             fresh: options.fresh,
@@ -109,6 +113,7 @@ impl Pretrain {
             warmup: self.warmup,
             decay: self.decay,
             weight_decay: self.weight_decay,
+            document_mask: self.document_mask,
             seed: self.seed,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,

@@ -127,6 +127,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         optimizer: optimizer(options),
         shuffle_sequences: SHUFFLE_SEQUENCES,
         strata: 1,
+        document_mask: options.document_mask,
         seed: options.seed,
         spec,
     };

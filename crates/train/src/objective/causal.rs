@@ -19,7 +19,8 @@ impl Objective for Causal {
     fn example(&self, sequence: &[u32], _: Stream) -> Example {
         match sequence {
             [inputs @ .., _] => {
-                Example { inputs: inputs.to_vec(), rows: (0..inputs.len()).collect(), targets: sequence[1..].to_vec() }
+                let (rows, targets) = ((0..inputs.len()).collect(), sequence[1..].to_vec());
+                Example { inputs: inputs.to_vec(), rows, targets, ..Example::default() }
             }
             [] => Example::default(),
         }

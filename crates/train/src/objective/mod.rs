@@ -63,6 +63,17 @@ pub struct Example {
     pub rows: Vec<usize>,
     /// The token that each of those positions has to predict.
     pub targets: Vec<u32>,
+    /// Where the inputs are cut, ascending, none at an end: what stands before a cut is not seen after it, and
+    /// positions count from it.
+    pub cuts: Vec<usize>,
+}
+
+impl Example {
+    /// Cuts the inputs at some places, ascending; those outside them, as 0, change nothing.
+    pub fn cut(self, places: &[usize]) -> Self {
+        let inside = places.iter().copied().filter(|place| (1..self.inputs.len()).contains(place));
+        Self { cuts: inside.collect(), ..self }
+    }
 }
 
 /// Several examples as one ragged batch.
@@ -82,7 +93,13 @@ impl Assembled {
         let mut assembled = Self::default();
         for example in examples {
             let start = assembled.batch.rows();
-            assembled.batch.push(&example.inputs, 0);
+            let mut rest = &*example.inputs;
+            for cut in &example.cuts {
+                let (text, after) = rest.split_at(cut + rest.len() - example.inputs.len());
+                assembled.batch.push(text, 0);
+                rest = after;
+            }
+            assembled.batch.push(rest, 0);
             assembled.rows.extend(example.rows.iter().map(|row| start + row));
             assembled.targets.extend_from_slice(&example.targets);
         }
@@ -100,11 +117,24 @@ mod tests {
             inputs: inputs.to_vec(),
             rows: rows.to_vec(),
             targets: rows.iter().map(|&row| row as u32 + 100).collect(),
+            ..Example::default()
         };
         let assembled = Assembled::of(&[example(&[1, 2, 3], &[0, 2]), example(&[4, 5], &[1])]);
         assert_eq!(assembled.batch.tokens(), [1, 2, 3, 4, 5]);
         assert_eq!(assembled.batch.positions(), [0, 1, 2, 0, 1]);
         assert_eq!(assembled.rows, [0, 2, 4]);
         assert_eq!(assembled.targets, [100, 102, 101]);
+    }
+
+    #[test]
+    fn cuts_make_sequences_of_their_own() {
+        let example = Causal.example(&[5, 6, 7, 8, 9, 10], Stream::new(0, &[])).cut(&[0, 1, 3, 5, 9]);
+        assert_eq!(example.cuts, [1, 3]);
+        let assembled = Assembled::of(&[example, Causal.example(&[1, 2, 3], Stream::new(0, &[]))]);
+        assert_eq!(assembled.batch.tokens(), [5, 6, 7, 8, 9, 1, 2]);
+        assert_eq!(assembled.batch.positions(), [0, 0, 1, 0, 1, 0, 1]);
+        assert_eq!(assembled.batch.sequences(), [0..1, 1..3, 3..5, 5..7]);
+        assert_eq!(assembled.rows, (0..7).collect::<Vec<_>>());
+        assert_eq!(assembled.targets, [6, 7, 8, 9, 10, 2, 3]);
     }
 }
