@@ -192,7 +192,7 @@ fn arranged<T: Copy>(values: &[T], file_shape: &[usize], layout: Layout, slot: &
 }
 
 /// Writes a model's configuration and weights into an artifact, as the family lays them out. `extra` fields are
-/// added to the configuration; `weight` gives each weight when it is its turn.
+/// added to the configuration where the family has none of the name; `weight` gives each weight when it is its turn.
 ///
 /// # Errors
 /// Those of `weight`, or of the disk.
@@ -232,7 +232,9 @@ pub fn export_with(
     let Export { family, spec, extra, file_bytes_max } = model;
     let mut config = (family.config)(spec);
     if let Some(fields) = config.as_object_mut() {
-        fields.extend(extra);
+        for (name, value) in extra {
+            fields.entry(name).or_insert(value);
+        }
     }
     let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::Config(error.to_string()))?;
     writer.write(CONFIG, &config)?;
