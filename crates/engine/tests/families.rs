@@ -15,6 +15,7 @@ use serde_json::Value;
 const DECODERS: [&str; 8] =
     ["llama-grouped", "llama-tied", "llama-scaled", "gpt2", "mistral", "qwen2", "qwen3", "gemma3"];
 const ENCODERS: [&str; 5] = ["bert", "bert-no-pooler", "minilm", "roberta", "modernbert"];
+const MASKED: [&str; 3] = ["bert-masked-lm", "roberta-masked-lm", "modernbert-masked-lm"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/vectors").join(name)
@@ -120,6 +121,26 @@ fn encoders_agree_with_transformers_and_the_recording_executor() {
             let found = &hidden.values()[rows.start * width..rows.end * width];
             let apart = difference(found, &vector.expected.to_f32(&format!("hidden_{index}")).unwrap());
             assert!(apart < 1e-5, "{name}, case {index}: {apart} from transformers");
+        }
+    }
+}
+
+#[test]
+fn masked_token_heads_agree_with_transformers() {
+    for name in MASKED {
+        let mut vector = load(name);
+        let batch = vector.batch();
+        let mut executor = ServingExecutor::new(Arc::clone(&vector.model), None);
+        let hidden = forward(vector.model.spec(), vector.model.weights(), &mut executor, &batch).unwrap();
+        let rows: Vec<usize> = (0..batch.rows()).collect();
+        let logits = executor.logits(&hidden, &rows).unwrap();
+        let apart = difference(logits.values(), &vector.recording.logits(&batch, &rows).unwrap());
+        assert!(apart < 1e-5, "{name}: {apart} from the recording executor");
+        for (index, rows) in batch.sequences().iter().enumerate() {
+            let vocab = vector.model.spec().vocab;
+            let found = &logits.values()[rows.start * vocab..rows.end * vocab];
+            let apart = difference(found, &vector.expected.to_f32(&format!("logits_{index}")).unwrap());
+            assert!(apart < 1e-5, "{name}, logits of case {index}: {apart} from transformers");
         }
     }
 }

@@ -386,10 +386,8 @@ impl Spec {
             return fail("norm epsilon", self.norm.epsilon.to_string(), "it must be a number from 0 up");
         }
         self.validate_numbers()?;
-        if matches!(self.position, Position::Rotary { .. }) {
-            if !self.head_width.is_multiple_of(2) {
-                return fail("head width", self.head_width.to_string(), "rotary positions need an even one");
-            }
+        if matches!(self.position, Position::Rotary { .. }) && !self.head_width.is_multiple_of(2) {
+            return fail("head width", self.head_width.to_string(), "rotary positions need an even one");
         }
         if let Some(local) = self.local.as_ref().filter(|local| local.layers.len() != self.layers) {
             let expected = format!("there are {} layers", self.layers);

@@ -88,7 +88,8 @@ fn plain_parts(home: &Path) -> PathBuf {
 
 #[test]
 fn hostile_indices_are_refused() {
-    let attacks: [(fn(&mut Value), &str); 7] = [
+    type Attack = fn(&mut Value);
+    let attacks: [(Attack, &str); 7] = [
         (|index| *index = json!([]), "weight_map"),
         (|index| index["weight_map"] = json!("everything"), "weight_map"),
         (|index| index["weight_map"]["lm_head.weight"] = json!(3), "expected text"),

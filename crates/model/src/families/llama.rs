@@ -18,6 +18,8 @@ pub(super) const NAMES: &[Name] = &[
     same("layers.#.q", "model.layers.#.self_attn.q_proj"),
     same("layers.#.k", "model.layers.#.self_attn.k_proj"),
     same("layers.#.v", "model.layers.#.self_attn.v_proj"),
+    same("layers.#.q_norm", "model.layers.#.self_attn.q_norm"),
+    same("layers.#.k_norm", "model.layers.#.self_attn.k_norm"),
     same("layers.#.out", "model.layers.#.self_attn.o_proj"),
     same("layers.#.ffn_norm", "model.layers.#.post_attention_layernorm"),
     same("layers.#.gate", "model.layers.#.mlp.gate_proj"),

@@ -3,29 +3,12 @@
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::{Family, Name, llama, qwen2, rotary, same};
+use super::{Family, llama, qwen2, rotary};
 use crate::error::Error;
 use crate::spec::Spec;
 
 /// See [`super::FAMILIES`].
-pub const FAMILY: Family = Family { name: "qwen3", spec, config, names: NAMES, body_prefix: "model." };
-
-const NAMES: &[Name] = &[
-    same("layers.#.q_norm", "model.layers.#.self_attn.q_norm"),
-    same("layers.#.k_norm", "model.layers.#.self_attn.k_norm"),
-    same("embedding.tokens", "model.embed_tokens.weight"),
-    same("layers.#.attention_norm", "model.layers.#.input_layernorm"),
-    same("layers.#.q", "model.layers.#.self_attn.q_proj"),
-    same("layers.#.k", "model.layers.#.self_attn.k_proj"),
-    same("layers.#.v", "model.layers.#.self_attn.v_proj"),
-    same("layers.#.out", "model.layers.#.self_attn.o_proj"),
-    same("layers.#.ffn_norm", "model.layers.#.post_attention_layernorm"),
-    same("layers.#.gate", "model.layers.#.mlp.gate_proj"),
-    same("layers.#.up", "model.layers.#.mlp.up_proj"),
-    same("layers.#.down", "model.layers.#.mlp.down_proj"),
-    same("final_norm", "model.norm"),
-    same("head", "lm_head"),
-];
+pub const FAMILY: Family = Family { name: "qwen3", spec, config, names: llama::NAMES, body_prefix: "model." };
 
 fn spec(config: &Config<'_>) -> Result<Spec, Error> {
     // Heads are 128 wide in every size, whatever the width.

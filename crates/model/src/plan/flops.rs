@@ -33,10 +33,10 @@ impl Flops {
 
     /// The same with the head on a share of the rows only: masked language models predict about 15 % of them.
     pub fn with_head_share(spec: &Spec, length: usize, head_share: f64) -> Self {
-        let seen = if spec.causal { length as f64 / 2.0 } else { length as f64 };
+        let seen: f64 = (0..spec.layers).map(|layer| positions_seen(spec, layer, length)).sum();
         Self {
             linear: 2.0 * spec.layers as f64 * layer_matrix_weights(spec) as f64,
-            attention: 4.0 * spec.layers as f64 * seen * spec.query_width() as f64,
+            attention: 4.0 * seen * spec.query_width() as f64,
             head: 2.0 * head_matrix_weights(spec) as f64 * head_share,
         }
     }
@@ -57,10 +57,19 @@ impl Flops {
     }
 }
 
+/// Positions that one sees in a layer, mean over a sequence: of both sides, or those before it.
+fn positions_seen(spec: &Spec, layer: usize, length: usize) -> f64 {
+    let local = spec.local.as_ref().filter(|_| spec.is_local(layer));
+    let near = local.map_or(length, |local| local.reach.min(length)) as f64;
+    // The first positions of a sequence have fewer before them.
+    let before = near - near * near / (2.0 * length.max(1) as f64);
+    if spec.causal { before } else { 2.0 * before }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Head;
+    use crate::spec::{Head, Local};
 
     #[test]
     fn the_parts_follow_the_textbook() {
@@ -68,6 +77,20 @@ mod tests {
         let spec = Spec::gpt2(768, 12, 12, 50_257);
         let expected = 6.0 * (12.0 * 12.0 * 768.0 * 768.0 + 50_257.0 * 768.0) + 6.0 * 12.0 * 256.0 * 768.0;
         assert_eq!(Flops::per_token(&spec, 256).training(), expected);
+    }
+
+    #[test]
+    fn near_sight_costs_by_its_reach() {
+        let whole = Spec::llama(768, 4, 12, 32_000);
+        let near = |reach| {
+            let local = Local { reach, theta: None, layers: vec![true, true, true, false] };
+            Flops::per_token(&Spec { local: Some(local), ..whole.clone() }, 1000).attention
+        };
+        let full = Flops::per_token(&whole, 1000).attention;
+        assert_eq!(near(5000), full);
+        assert_eq!(near(0), full / 4.0);
+        // 100 positions but for the first hundred rows, which see 50 in the mean.
+        assert!((near(100) - full * (1.0 + 3.0 * 95.0 / 500.0) / 4.0).abs() < 1e-6 * full);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::parameters::Parameters;
-use crate::spec::{Head, Spec};
+use crate::spec::{Head, NormPlace, Spec};
 use crate::weights::{Role, Slot, slots};
 
 /// Columns that share one scale in 4-bit weights: the usual group of the `compressed-tensors` layout.
@@ -100,7 +100,8 @@ pub struct TrainingSetup {
 ///
 /// A layer keeps for the backward pass: its input and the input of its feed-forward part, both as they came and
 /// normalised (4 d); queries, keys and values and the mixed values (2 q + 2 kv); the log-sum-exp of each head; the
-/// inner rows before and after the activation (2 f, or 3 f when gated). For GPT's shape that is 16 d numbers a
+/// inner rows before and after the activation (2 f, or 3 f when gated); with norms after each part too, what those
+/// read (2 d), and with norms of each head, queries and keys before them (q + kv). For GPT's shape that is 16 d numbers a
 /// token, 32 d bytes in bf16; Korthikanti et al. 2022 (arXiv 2205.05198, equation 2) count 34 d with dropout masks,
 /// and `5 a s² b` more for the scores, which a fused attention does not keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -145,7 +146,13 @@ impl TrainingMemory {
 /// What one layer keeps for the backward pass of one micro-batch.
 pub(super) fn layer_activation_bytes(spec: &Spec, setup: &TrainingSetup) -> u64 {
     let inner = if spec.gated { 3 } else { 2 } * spec.ffn_width;
-    let rows = 4 * spec.width + 2 * spec.query_width() + 2 * spec.kv_width() + inner;
+    let mut rows = 4 * spec.width + 2 * spec.query_width() + 2 * spec.kv_width() + inner;
+    if spec.norm.place == NormPlace::Sandwich {
+        rows += 2 * spec.width;
+    }
+    if spec.qk_norm {
+        rows += spec.query_width() + spec.kv_width();
+    }
     let token = rows as f64 * setup.activations.bytes() + (spec.heads as u64 * F32_BYTES) as f64;
     (token * tokens(setup) as f64) as u64
 }
@@ -216,6 +223,7 @@ fn slot_bytes(slot: &Slot, precision: Precision) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Norm;
 
     fn setup(state: StateBytes, activations: Precision) -> TrainingSetup {
         TrainingSetup { sequences: 1, length: 1024, state, activations }
@@ -240,6 +248,15 @@ mod tests {
         assert_eq!(memory.activations, 12 * (32 * 1024 * 768 + log_sum_exp));
         assert!(memory.activations_recomputed < memory.activations / 5);
         assert!(memory.total(true) < memory.total(false));
+    }
+
+    #[test]
+    fn more_norms_keep_more() {
+        let plain = Spec { kv_heads: 2, ..Spec::llama(64, 1, 4, 100) };
+        let sandwich = Norm { place: NormPlace::Sandwich, ..plain.norm };
+        let kept = |spec: &Spec| TrainingMemory::of(spec, &setup(StateBytes::F32, Precision::F32)).activations;
+        let more = kept(&Spec { qk_norm: true, norm: sandwich, ..plain.clone() }) - kept(&plain);
+        assert_eq!(more, 4 * 1024 * (2 * 64 + 64 + 32));
     }
 
     #[test]
