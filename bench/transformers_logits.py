@@ -1,7 +1,7 @@
 """Holds a model's logits in luban against those of Hugging Face transformers.
 
     transformers_logits.py MODEL --corpus CORPUS    a model artifact, on texts of the corpus's validation split
-    transformers_logits.py --vectors                the small random Llama, GPT-2 and BERT models of the tests
+    transformers_logits.py --vectors                the small random models of the tests
 
 MODEL is loaded by AutoModelForCausalLM and AutoTokenizer, as any other model is; luban gives its side by
 `luban eval logits`. Both see the same texts and tokenize them themselves; the token ids must be the same. Ends with
