@@ -85,7 +85,7 @@ def compare_vectors(folder):
     cases = [case["tokens"] for case in json.loads((folder / "cases.json").read_text())["cases"]]
     architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
     model = getattr(transformers, architecture).from_pretrained(folder, dtype=torch.float32).eval()
-    output = "hidden" if architecture == "BertModel" else "logits"
+    output = "logits" if architecture.endswith(("ForCausalLM", "ForMaskedLM", "LMHeadModel")) else "hidden"
     ours = luban_outputs(folder, cases)
     differences = []
     with torch.no_grad():

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use luban_artifact::safetensors::Weights;
 use luban_artifact::{ArtifactWriter, Keys, Kind, ModelFiles};
-use luban_model::io::{self, Export};
+use luban_kernels::quantize::rows_i8;
+use luban_model::io::{self, Export, WeightData};
 use luban_model::weights::Slot;
 use serde_json::{Value, json};
 
@@ -74,6 +75,41 @@ fn several_files_are_as_one() {
         assert!(first.as_str().unwrap().starts_with("model-00001-of-000"), "{first}");
         for slot in luban_model::weights::slots(whole.spec()) {
             assert_eq!(parts.weight(&slot).unwrap(), whole.weight(&slot).unwrap(), "{}", slot.name);
+        }
+    }
+}
+
+/// The weight in int8 if it is a matrix.
+fn quantized(slot: &Slot, data: WeightData) -> WeightData {
+    let values = data.into_f32();
+    if slot.shape.len() != 2 {
+        return WeightData::F32(values);
+    }
+    let (mut whole, mut scales) = (vec![0; values.len()], vec![0.0; slot.shape[0]]);
+    rows_i8(&values, slot.shape[0], &mut whole, &mut scales);
+    WeightData::I8 { values: whole, scales }
+}
+
+#[test]
+fn int8_comes_back_from_every_layout() {
+    for folder in vectors() {
+        let home = tempfile::tempdir().unwrap();
+        let source = io::read(&ModelFiles::open(&folder).unwrap()).unwrap();
+        let target = home.path().join("model");
+        let writer = ArtifactWriter::create(&target, Kind::Model).unwrap();
+        let weight = |slot: &Slot| Ok(quantized(slot, source.weight(slot)?));
+        io::export(&writer, source.family(), source.spec(), Default::default(), weight).unwrap();
+        writer.commit(&Keys::load_or_create(home.path()).unwrap()).unwrap();
+        let read = io::read(&ModelFiles::open(&target).unwrap()).unwrap();
+        for slot in luban_model::weights::slots(source.spec()) {
+            let expected = quantized(&slot, source.weight(&slot).unwrap());
+            match (read.weight(&slot).unwrap(), expected) {
+                (WeightData::F32(found), WeightData::F32(expected)) => {
+                    let same = |(a, b): (&f32, &f32)| (a - b).abs() <= f32::EPSILON;
+                    assert!(found.iter().zip(&expected).all(same), "{}: {}", folder.display(), slot.name);
+                }
+                (found, expected) => assert_eq!(found, expected, "{}: {}", folder.display(), slot.name),
+            }
         }
     }
 }
