@@ -204,6 +204,7 @@ impl From<Activation> for luban_kernels::activation::Kind {
 
 /// Which linear maps, and norms, have biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredBiases")]
 pub struct Biases {
     /// Queries, keys and values.
     pub qkv: bool,
@@ -212,11 +213,26 @@ pub struct Biases {
     /// The feed-forward maps.
     pub ffn: bool,
     /// The linear map of a masked-token head.
-    #[serde(default = "yes")]
     pub head: bool,
     /// The norms; those by root mean square never have one.
-    #[serde(default = "yes")]
     pub norm: bool,
+}
+
+/// As specs hold it that were written before the last two were told apart.
+#[derive(Deserialize)]
+struct StoredBiases {
+    qkv: bool,
+    out: bool,
+    ffn: bool,
+    head: Option<bool>,
+    norm: Option<bool>,
+}
+
+impl From<StoredBiases> for Biases {
+    fn from(stored: StoredBiases) -> Self {
+        let StoredBiases { qkv, out, ffn, head, norm } = stored;
+        Self { qkv, out, ffn, head: head.unwrap_or(out), norm: norm.unwrap_or(out) }
+    }
 }
 
 impl Biases {
@@ -446,6 +462,28 @@ mod tests {
         let minilm = Spec { ffn_width: 1536, ..Spec::bert(384, 6, 12, 30_522) };
         // Without the pooler, which sentence embeddings do not use.
         assert_eq!(minilm.parameters(), 22_713_216 - (384 * 384 + 384));
+    }
+
+    #[test]
+    fn specs_of_earlier_versions_are_read() {
+        const LATER: [&str; 8] = [
+            "position_offset",
+            "rotary_scaling",
+            "local",
+            "attention_scalar",
+            "qk_norm",
+            "embedding_scale",
+            "first_norm",
+            "biases",
+        ];
+        for spec in [Spec::llama(64, 2, 4, 256), Spec::gpt2(64, 2, 4, 256), Spec::bert(64, 2, 4, 256)] {
+            let mut stored = serde_json::to_value(&spec).unwrap();
+            assert_eq!(serde_json::from_value::<Spec>(stored.clone()).unwrap(), spec);
+            let all = spec.biases.out;
+            LATER.iter().for_each(|field| assert!(stored.as_object_mut().unwrap().remove(*field).is_some()));
+            stored["biases"] = serde_json::json!({ "qkv": all, "out": all, "ffn": all });
+            assert_eq!(serde_json::from_value::<Spec>(stored).unwrap(), spec);
+        }
     }
 
     #[test]
