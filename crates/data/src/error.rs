@@ -59,6 +59,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A compressed file or a table that is damaged, or not what was asked for.
+    #[error("{} cannot be unpacked: {reason}", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The program's own dependencies cannot be listed.
     #[error("the dependencies' sources cannot be listed: {0}; name a file or folder of your own text instead")]
     Cargo(String),

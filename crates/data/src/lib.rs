@@ -1,6 +1,6 @@
 //! From sources to packed batches: quality, deduplication, splits, a resumable loader.
 //!
-//! [`corpus::build`] turns a [`Source`] into a corpus artifact: it reads text, code and JSONL, applies the rules of
+//! [`corpus::build`] turns a [`Source`] into a corpus artifact: it reads text, code, JSONL and tables, applies the rules of
 //! [`quality`], drops exact and near duplicates ([`dedup`]), splits by group, and writes a [`report`]. [`Corpus`]
 //! reads one; [`loader::Loader`] cuts it into training sequences, and goes on exactly where it was stopped.
 //!

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::dedup::{self, LIKENESS_MIN, MinHash, shingles};
 use crate::report::Report;
-use crate::source::{Source, SourceFile};
+use crate::source::{Source, SourceFile, unpack};
 use crate::{Error, Result, parallel};
 use entry::{Entry, Fate};
 use reread::Rereader;
@@ -37,7 +37,7 @@ const COMPARED_AT_ONCE: usize = 64;
 pub struct BuildOptions {
     /// Where the texts come from.
     pub source: Source,
-    /// The JSONL field that holds the text, where it is neither `text` nor `content`.
+    /// The JSONL field or the column of tables that holds the text, where it is neither `text` nor `content`.
     pub text_field: Option<String>,
     /// Decides the split, the order of documents and the permutations that find near duplicates.
     pub seed: u64,
@@ -106,7 +106,8 @@ impl BuildOptions {
 pub fn build(options: &BuildOptions, target: &Path, keys: &Keys, observer: &dyn Observer) -> Result<Artifact> {
     options.check()?;
     let writer = ArtifactWriter::create(target, Kind::Corpus)?;
-    let files = options.source.files()?;
+    let mut files = options.source.files()?;
+    let _unpacked = unpack::all(&mut files, options, target, observer)?;
     let scanner = Scanner {
         hash: MinHash::new(options.seed),
         text_field: options.text_field.as_deref(),
@@ -129,7 +130,7 @@ fn scan_all(
     options: &BuildOptions,
     observer: &dyn Observer,
 ) -> Result<Vec<Scanned>> {
-    let total = files.iter().map(|file| file.bytes).sum();
+    let total = files.iter().map(SourceFile::plain_bytes).sum();
     let tick = || {
         let done = scanner.read.load(Ordering::Relaxed);
         observer.event(&Event::Progress { what: "reading", done, total, unit: "bytes" });

@@ -36,18 +36,21 @@ impl<'a> Rereader<'a> {
     }
 
     fn read_at(&mut self, file: &SourceFile, place: &Place) -> Result<Option<String>> {
-        if self.open.as_ref().is_none_or(|(path, _)| *path != file.path) {
-            self.open = Some((file.path.clone(), File::open(&file.path).context("open", &file.path)?));
+        let plain = file.plain_path();
+        if self.open.as_ref().is_none_or(|(path, _)| path != plain) {
+            self.open = Some((plain.to_owned(), File::open(plain).context("open", plain)?));
         }
         let Some((path, opened)) = &mut self.open else { return Ok(None) };
         opened.seek(SeekFrom::Start(place.range.start)).context("read", path)?;
         self.buffer.clear();
         opened.take(place.range.end - place.range.start).read_to_end(&mut self.buffer).context("read", path)?;
         let Ok(text) = std::str::from_utf8(&self.buffer) else { return Ok(None) };
-        if file.format != Format::Jsonl {
-            return Ok(Some(text.to_string()));
-        }
-        let record = jsonl::parse(text, self.text_field).ok();
+        let field = match file.format {
+            Format::Jsonl => self.text_field,
+            Format::Records => None,
+            _ => return Ok(Some(text.to_string())),
+        };
+        let record = jsonl::parse(text, field).ok();
         Ok(record.and_then(|record| record.text.get(place.part.clone()).map(str::to_string)))
     }
 }

@@ -14,6 +14,7 @@ use crate::error::Context;
 use crate::pieces::Pieces;
 use crate::quality::{self, Piece, RULES, Scope, TextKind};
 use crate::report::Count;
+use crate::source::jsonl::Record;
 use crate::source::{Format, SourceFile, UNKNOWN_LICENSE, jsonl};
 use crate::{Error, Result};
 
@@ -71,17 +72,23 @@ pub(super) struct Scanner<'a> {
 
 impl Scanner<'_> {
     pub(super) fn scan(&self, file: &SourceFile) -> Result<Scanned> {
-        let opened = File::open(&file.path).context("open", &file.path)?;
+        let opened = File::open(file.plain_path()).context("open", file.plain_path())?;
         let mut reader = Counted { reader: opened, hasher: Hasher::new(), read: &self.read };
         let mut scanned = Scanned { sha256: None, texts: Vec::new(), dropped: BTreeMap::new(), reason: None };
         let whole = match file.format {
             Format::Text(kind) => self.text(file, kind, &mut reader, &mut scanned)?,
-            Format::Jsonl => self.records(file, &mut reader, &mut scanned)?,
+            Format::Jsonl => self.records(file, self.text_field, &mut reader, &mut scanned)?,
+            Format::Records => self.records(file, None, &mut reader, &mut scanned)?,
+            Format::Csv { .. } => unreachable!("tables are unpacked before they are looked at"),
         };
-        scanned.sha256 = whole.then(|| reader.hasher.finish());
+        let hasher = reader.hasher;
+        scanned.sha256 = match &file.plain {
+            Some(plain) => Some(plain.sha256),
+            None => whole.then(|| hasher.finish()),
+        };
         // An empty file has no pieces; it is too short all the same.
         if scanned.texts.is_empty() && scanned.dropped.is_empty() {
-            self.condemn(&Piece::new(b"", true, TextKind::Prose, file.bytes), &mut scanned);
+            self.condemn(&Piece::new(b"", true, TextKind::Prose, file.plain_bytes()), &mut scanned);
         }
         Ok(scanned)
     }
@@ -92,7 +99,7 @@ impl Scanner<'_> {
         while let Some((offset, bytes)) = pieces.next_piece().context("read", &file.path)? {
             self.check_cancel()?;
             let mark = if offset == 0 && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-            let piece = Piece::new(&bytes[mark..], offset == 0, kind, file.bytes);
+            let piece = Piece::new(&bytes[mark..], offset == 0, kind, file.plain_bytes());
             match quality::check(&piece) {
                 None => {
                     let range = offset + mark as u64..offset + bytes.len() as u64;
@@ -101,7 +108,7 @@ impl Scanner<'_> {
                 Some((rule, found)) if RULES[rule].scope() == Scope::File => {
                     scanned.texts.clear();
                     (scanned.dropped, scanned.reason) = (BTreeMap::new(), None);
-                    scanned.drop_text(rule, &found, file.bytes);
+                    scanned.drop_text(rule, &found, file.plain_bytes());
                     return Ok(false);
                 }
                 Some((rule, found)) => scanned.drop_text(rule, &found, bytes.len() as u64),
@@ -110,7 +117,13 @@ impl Scanner<'_> {
         Ok(true)
     }
 
-    fn records(&self, file: &SourceFile, reader: impl Read, scanned: &mut Scanned) -> Result<bool> {
+    fn records(
+        &self,
+        file: &SourceFile,
+        field: Option<&str>,
+        reader: impl Read,
+        scanned: &mut Scanned,
+    ) -> Result<bool> {
         let mut reader = BufReader::with_capacity(1 << 18, reader);
         let (mut line, mut start) = (Vec::new(), 0);
         for number in 1.. {
@@ -126,7 +139,11 @@ impl Scanner<'_> {
                 continue;
             }
             match std::str::from_utf8(&line) {
-                Ok(text) => self.record(file, place, text, scanned)?,
+                Ok(text) => {
+                    let record =
+                        jsonl::parse(text, field).map_err(|reason| jsonl::fault(&file.path, number, reason))?;
+                    self.record(file, place, record, scanned)?;
+                }
                 // Only the rules' own words about it are wanted here: this drops it as not UTF-8.
                 Err(_) => self.condemn(&Piece::new(&line, true, TextKind::Prose, line.len() as u64), scanned),
             }
@@ -134,9 +151,7 @@ impl Scanner<'_> {
         Ok(true)
     }
 
-    fn record(&self, file: &SourceFile, place: Place, line: &str, scanned: &mut Scanned) -> Result<()> {
-        let record =
-            jsonl::parse(line, self.text_field).map_err(|reason| jsonl::fault(&file.path, place.line, reason))?;
+    fn record(&self, file: &SourceFile, place: Place, record: Record, scanned: &mut Scanned) -> Result<()> {
         let license = (record.license != UNKNOWN_LICENSE).then_some(record.license);
         let (before, size) = (scanned.texts.len(), record.text.len() as u64);
         let mut pieces = Pieces::new(record.text.as_bytes());

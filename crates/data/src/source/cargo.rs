@@ -78,7 +78,8 @@ fn rust_files(package: &Package, dir: &Path, name: &str, files: &mut Vec<SourceF
         } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
             let bytes = entry.metadata().context("look at", &path)?.len();
             let (group, license) = (package.name.clone(), license_of(package));
-            files.push(SourceFile { path, name, group, license, format: Format::Text(TextKind::Code), bytes });
+            let format = Format::Text(TextKind::Code);
+            files.push(SourceFile { path, name, group, license, format, packing: None, bytes, plain: None });
         }
     }
     Ok(())

@@ -11,7 +11,9 @@ use crate::{Error, Result};
 /// Longest line.
 pub(crate) const LINE_BYTES_MAX: u64 = 64 << 20;
 /// Where the text is looked for, in this order.
-const TEXT_FIELDS: [&str; 2] = ["text", "content"];
+pub(crate) const TEXT_FIELDS: [&str; 2] = ["text", "content"];
+/// Where the licence is looked for.
+pub(crate) const LICENSE_FIELD: &str = "license";
 /// Longest name of a licence.
 const LICENSE_BYTES_MAX: usize = 100;
 /// Fields that an error lists.
@@ -39,7 +41,7 @@ pub(crate) fn parse(line: &str, field: Option<&str>) -> std::result::Result<Reco
     let Value::String(text) = value else {
         return Err(format!("its field {:?} is no string", name.unwrap_or_default()));
     };
-    let license = match fields.remove("license") {
+    let license = match fields.remove(LICENSE_FIELD) {
         Some(Value::String(license)) if !license.trim().is_empty() => shortened(license.trim()),
         _ => UNKNOWN_LICENSE.to_string(),
     };

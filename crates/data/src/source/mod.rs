@@ -3,14 +3,16 @@
 mod cargo;
 pub(crate) mod jsonl;
 mod path;
+pub(crate) mod unpack;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use luban_base::digest;
 use serde_json::{Value, json};
 
 use crate::Result;
 use crate::quality::TextKind;
+use unpack::{Packing, Plain};
 
 /// What a corpus is built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +23,8 @@ pub enum Source {
         /// Where its `Cargo.toml` lies.
         manifest_dir: PathBuf,
     },
-    /// A file, or a folder with everything in it: text, code, JSONL. Split by file, or by record of a JSONL file.
+    /// A file, or a folder with everything in it: text, code, JSONL, tables (CSV, TSV) with a column of texts; each
+    /// may be compressed (`.gz`, `.zst`). Split by file, or by record of a JSONL file or table.
     Path(PathBuf),
 }
 
@@ -39,7 +42,28 @@ pub(crate) struct SourceFile {
     pub(crate) group: String,
     pub(crate) license: String,
     pub(crate) format: Format,
+    /// How its content is compressed, which the format is that of.
+    pub(crate) packing: Option<Packing>,
     pub(crate) bytes: u64,
+    /// Its content, where that no longer is the file itself.
+    pub(crate) plain: Option<Plain>,
+}
+
+impl SourceFile {
+    /// Whether it must be unpacked before it is looked at.
+    fn is_packed(&self) -> bool {
+        self.packing.is_some() || matches!(self.format, Format::Csv { .. })
+    }
+
+    /// Where its content lies.
+    pub(crate) fn plain_path(&self) -> &Path {
+        self.plain.as_ref().map_or(&self.path, |plain| &plain.path)
+    }
+
+    /// Bytes of its content.
+    pub(crate) fn plain_bytes(&self) -> u64 {
+        self.plain.as_ref().map_or(self.bytes, |plain| plain.bytes)
+    }
 }
 
 /// How a file is read.
@@ -49,6 +73,13 @@ pub(crate) enum Format {
     Text(TextKind),
     /// As one JSON object a line.
     Jsonl,
+    /// The same, with the names of fields that we write ourselves.
+    Records,
+    /// As a table of one row a line, with names in the first.
+    Csv {
+        /// What stands between columns.
+        delimiter: u8,
+    },
 }
 
 impl Source {

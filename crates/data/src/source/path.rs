@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use luban_artifact::MANIFEST;
 
+use super::unpack::Packing;
 use super::{Format, SourceFile, UNKNOWN_LICENSE};
 use crate::error::Context;
 use crate::quality::TextKind;
@@ -19,9 +20,9 @@ const DEPTH_MAX: usize = 64;
 /// Folders that hold what tools installed, beside hidden ones and those that a `CACHEDIR.TAG` marks.
 const INSTALLED: [&str; 2] = ["node_modules", "__pycache__"];
 /// Extensions of code, markup and configuration, for which lines should be short.
-const CODE: &str = "asm bash bat c cc cfg clj cmake cpp cs css csv cu cuh cxx dart ex exs f90 fs go gradle graphql h hh \
+const CODE: &str = "asm bash bat c cc cfg clj cmake cpp cs css cu cuh cxx dart ex exs f90 fs go gradle graphql h hh \
     hpp hs htm html hxx ini java jl js json jsx kt kts less lisp lock lua m mjs ml mli mm mts nim nix php pl pm proto \
-    ps1 py pyi r rb rs s sass scala scm scss sh sol sql svelte svg swift tcl tf toml ts tsv tsx v vb vhd vue xml yaml \
+    ps1 py pyi r rb rs s sass scala scm scss sh sol sql svelte svg swift tcl tf toml ts tsx v vb vhd vue xml yaml \
     yml zig zsh";
 
 /// Every regular file under a path that is not hidden.
@@ -29,7 +30,9 @@ pub(super) fn files(root: &Path) -> Result<Vec<SourceFile>> {
     let mut files = Vec::new();
     walk(root, &mut |path, name, metadata| {
         let (group, license) = (name.clone(), UNKNOWN_LICENSE.to_string());
-        files.push(SourceFile { format: format_of(&path), path, name, group, license, bytes: metadata.len() });
+        let (packing, format) = kind_of(&path);
+        let bytes = metadata.len();
+        files.push(SourceFile { path, name, group, license, format, packing, bytes, plain: None });
     })?;
     Ok(files)
 }
@@ -107,10 +110,19 @@ fn folder(
     Ok(())
 }
 
+/// By the name's extensions.
+fn kind_of(path: &Path) -> (Option<Packing>, Format) {
+    let packing = path.extension().and_then(|extension| Packing::of_extension(&extension.to_string_lossy()));
+    let content = if packing.is_some() { path.with_extension("") } else { path.to_owned() };
+    (packing, format_of(&content))
+}
+
 fn format_of(path: &Path) -> Format {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {
         Some("jsonl" | "ndjson") => Format::Jsonl,
+        Some("csv") => Format::Csv { delimiter: b',' },
+        Some("tsv") => Format::Csv { delimiter: b'\t' },
         Some(extension) if CODE.split_whitespace().any(|code| code == extension) => Format::Text(TextKind::Code),
         _ => Format::Text(TextKind::Prose),
     }

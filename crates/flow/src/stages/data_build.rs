@@ -16,14 +16,15 @@ use crate::{Context, Error, Result};
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct DataBuild {
-    /// A folder or a file: text, code, JSONL
+    /// A folder or a file: text, code, JSONL, CSV; also compressed (.gz, .zst)
     #[arg(long, value_name = "PATH", conflicts_with = "cargo")]
     pub data: Option<PathBuf>,
     /// A Cargo project: the Rust sources of the libraries that it depends on
     #[arg(long, value_name = "DIR")]
     pub cargo: Option<PathBuf>,
-    /// The JSONL field with the text, where it is neither text nor content
-    #[arg(long, value_name = "NAME")]
+    /// The JSONL field or CSV column with the text, where it is neither text nor content
+    #[arg(long, visible_alias = "text-column", value_name = "NAME")]
+    #[serde(alias = "text-column")]
     pub text_field: Option<String>,
     /// Most bytes of training text; of more, a random choice of documents is taken
     #[arg(long, value_name = "N", default_value_t = Self::default().max_bytes)]
