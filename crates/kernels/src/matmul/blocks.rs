@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::tile::{PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
 use super::{MatRef, pairs};
-use crate::buffer::with_scratch;
+use crate::buffer::Scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -100,22 +100,19 @@ impl<B: Weight> Kernel for Block<'_, B> {
             return self.panels::<S>(Rows::along(a.data.as_ptr(), a.row_stride));
         }
         if B::INPUTS == 1 {
-            return with_scratch(self.rows.len().next_multiple_of(TILE_ROWS) * k, |packed| {
-                pack_rows(a, packed);
-                self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
-            });
+            let mut packed = Scratch::new(self.rows.len().next_multiple_of(TILE_ROWS) * k);
+            pack_rows(a, &mut packed);
+            return self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
         }
         let stride = self.rows.len().next_multiple_of(LANES);
-        with_scratch(stride * k, |packed| {
-            let start = packed.as_ptr();
-            if along {
-                pairs::along_rows::<S>(a, packed);
-                self.panels::<S>(Rows::along(start, k));
-            } else {
-                pairs::across_rows::<S>(a, stride, packed);
-                self.panels::<S>(Rows { start, tile: TILE_ROWS, row: 1, k: stride });
-            }
-        });
+        let mut packed = Scratch::new(stride * k);
+        if along {
+            pairs::along_rows::<S>(a, &mut packed);
+            self.panels::<S>(Rows::along(packed.as_ptr(), k));
+        } else {
+            pairs::across_rows::<S>(a, stride, &mut packed);
+            self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS, row: 1, k: stride });
+        }
     }
 }
 
