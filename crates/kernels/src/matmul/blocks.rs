@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::tile::{PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
-use super::{MatRef, pairs};
+use super::{MatRef, Number, pairs};
 use crate::buffer::Scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -20,8 +20,8 @@ const TASK_WORK_MIN: usize = 1 << 15;
 
 /// A product with a packed B. C is row after row with the row length of the whole result, whose columns from
 /// `c_start` on this product computes.
-pub(super) struct Product<'a, B> {
-    pub a: MatRef<'a>,
+pub(super) struct Product<'a, B, A = f32> {
+    pub a: MatRef<'a, A>,
     pub b: &'a [B],
     pub outputs: usize,
     pub c: SharedMut<f32>,
@@ -30,7 +30,7 @@ pub(super) struct Product<'a, B> {
     pub from_c: bool,
 }
 
-impl<B: Weight> Product<'_, B> {
+impl<A: Number, B: Weight> Product<'_, B, A> {
     /// Elements along k.
     fn depth(&self) -> usize {
         self.a.shape().1.div_ceil(B::INPUTS)
@@ -38,7 +38,10 @@ impl<B: Weight> Product<'_, B> {
 }
 
 /// Computes the product; `finish(columns, row)` is called once for each finished piece of a row.
-pub(super) fn multiply<B: Weight>(product: &Product<'_, B>, finish: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+pub(super) fn multiply<A: Number, B: Weight>(
+    product: &Product<'_, B, A>,
+    finish: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
     let (m, k) = (product.a.shape().0, product.depth());
     let panels = product.outputs.div_ceil(PANEL);
     if m == 0 || panels == 0 {
@@ -82,13 +85,13 @@ fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
     (rows, group)
 }
 
-struct Block<'a, B> {
-    product: &'a Product<'a, B>,
+struct Block<'a, B, A> {
+    product: &'a Product<'a, B, A>,
     rows: Range<usize>,
     panels: Range<usize>,
 }
 
-impl<B: Weight> Kernel for Block<'_, B> {
+impl<A: Number, B: Weight> Kernel for Block<'_, B, A> {
     type Output = ();
     const BF16: bool = B::INPUTS == 2;
     #[inline(always)]
@@ -96,8 +99,11 @@ impl<B: Weight> Kernel for Block<'_, B> {
         let a = self.product.a.rows(self.rows.clone());
         let k = self.product.depth();
         let along = a.col_stride == 1;
-        if along && B::INPUTS == 1 {
-            return self.panels::<S>(Rows::along(a.data.as_ptr(), a.row_stride));
+        if along && B::INPUTS == 1 && !A::PAIRED {
+            return self.panels::<S>(Rows::along(a.data.as_ptr().cast(), a.row_stride));
+        }
+        if along && B::INPUTS == 2 && A::PAIRED && a.shape().1.is_multiple_of(2) && a.row_stride.is_multiple_of(2) {
+            return self.panels::<S>(Rows::along(a.data.as_ptr().cast(), a.row_stride / 2));
         }
         if B::INPUTS == 1 {
             let mut packed = Scratch::new(self.rows.len().next_multiple_of(TILE_ROWS) * k);
@@ -107,10 +113,10 @@ impl<B: Weight> Kernel for Block<'_, B> {
         let stride = self.rows.len().next_multiple_of(LANES);
         let mut packed = Scratch::new(stride * k);
         if along {
-            pairs::along_rows::<S>(a, &mut packed);
+            pairs::along_rows::<S, A>(a, &mut packed);
             self.panels::<S>(Rows::along(packed.as_ptr(), k));
         } else {
-            pairs::across_rows::<S>(a, stride, &mut packed);
+            pairs::across_rows::<S, A>(a, stride, &mut packed);
             self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS, row: 1, k: stride });
         }
     }
@@ -132,7 +138,7 @@ impl Rows {
     }
 }
 
-impl<B: Weight> Block<'_, B> {
+impl<A: Number, B: Weight> Block<'_, B, A> {
     /// Each block of each panel of B against all rows of the task, as many columns at a time as the registers hold.
     #[inline(always)]
     fn panels<S: Simd>(&self, a: Rows) {
@@ -202,7 +208,7 @@ impl<B: Weight> Block<'_, B> {
 }
 
 /// Packs rows of A in tiles of six: `[tile][k][6]`. The last tile's missing rows stay as they are: none reads them.
-fn pack_rows(a: MatRef<'_>, packed: &mut [f32]) {
+fn pack_rows<A: Number>(a: MatRef<'_, A>, packed: &mut [f32]) {
     /// Columns of A at a time, so that what the tiles share of them stays in the first cache.
     const COLUMNS: usize = 64;
     let (rows, k) = a.shape();
@@ -215,8 +221,8 @@ fn pack_rows(a: MatRef<'_>, packed: &mut [f32]) {
             for (t, out) in columns.clone().zip(out) {
                 let from = &a.data[first * a.row_stride + t * a.col_stride..];
                 match from.first_chunk::<TILE_ROWS>() {
-                    Some(six) if a.row_stride == 1 => *out = *six,
-                    _ => (0..rows).for_each(|r| out[r] = from[r * a.row_stride]),
+                    Some(six) if a.row_stride == 1 => *out = six.map(A::to_f32),
+                    _ => (0..rows).for_each(|r| out[r] = from[r * a.row_stride].to_f32()),
                 }
             }
         }

@@ -222,6 +222,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    fn pairs_of(even: &[u16; LANES], odd: &[u16; LANES]) -> Self {
+        unsafe {
+            let even = _mm512_cvtepu16_epi32(_mm256_loadu_epi16(even.as_ptr().cast()));
+            let odd = _mm512_cvtepu16_epi32(_mm256_loadu_epi16(odd.as_ptr().cast()));
+            Self(_mm512_castsi512_ps(_mm512_or_si512(even, _mm512_slli_epi32::<16>(odd))))
+        }
+    }
+    #[inline(always)]
     fn dot_pairs(self, factor: Self, sum: Self) -> Self {
         unsafe {
             if BF16 {
@@ -387,6 +395,11 @@ impl Simd for Avx2 {
         unsafe { Self(across256(even.0, odd.0), across256(even.1, odd.1)) }
     }
     #[inline(always)]
+    fn pairs_of(even: &[u16; LANES], odd: &[u16; LANES]) -> Self {
+        let (even, odd) = (even.as_ptr(), odd.as_ptr());
+        unsafe { Self(pairs256(even, odd), pairs256(even.add(LANES / 2), odd.add(LANES / 2))) }
+    }
+    #[inline(always)]
     fn dot_pairs(self, factor: Self, sum: Self) -> Self {
         unsafe { Self(dot256(self.0, factor.0, sum.0), dot256(self.1, factor.1, sum.1)) }
     }
@@ -480,5 +493,15 @@ unsafe fn dot256(a: __m256, b: __m256, sum: __m256) -> __m256 {
         let (a_even, b_even) = (_mm256_slli_epi32::<16>(a), _mm256_slli_epi32::<16>(b));
         let sum = _mm256_fmadd_ps(_mm256_castsi256_ps(a_odd), _mm256_castsi256_ps(b_odd), sum);
         _mm256_fmadd_ps(_mm256_castsi256_ps(a_even), _mm256_castsi256_ps(b_even), sum)
+    }
+}
+
+/// Pairs of eight numbers each.
+#[inline(always)]
+unsafe fn pairs256(even: *const u16, odd: *const u16) -> __m256 {
+    unsafe {
+        let even = _mm256_cvtepu16_epi32(_mm_loadu_si128(even.cast()));
+        let odd = _mm256_cvtepu16_epi32(_mm_loadu_si128(odd.cast()));
+        _mm256_castsi256_ps(_mm256_or_si256(even, _mm256_slli_epi32::<16>(odd)))
     }
 }
