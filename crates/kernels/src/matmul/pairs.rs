@@ -5,7 +5,7 @@ use super::pack::{Piece, pieces};
 use super::source::Source;
 use super::tile::{PANEL, Pair};
 use super::{MatRef, packed_len};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 
 /// Packs B in panels of 64 columns, each `[k / 2][64]`, the last one padded with zeros.
 pub(super) fn pack_columns<T: Source>(b: MatRef<'_, T>, packed: &mut [Pair]) {
@@ -46,6 +46,7 @@ fn across<S: Simd, T: Source>(b: MatRef<'_, T>, out: &mut [f32]) {
     let (k, columns) = b.shape();
     for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
         let even = &b.data[2 * pair * b.row_stride..][..columns];
+        ask_for(b.data, 2 * (pair + PAIRS_AHEAD) * b.row_stride, b.row_stride, PANEL);
         let odd = if 2 * pair + 1 < k { &b.data[(2 * pair + 1) * b.row_stride..][..columns] } else { &[][..] };
         for at in (0..PANEL).step_by(LANES) {
             T::pairs_across::<S>(from(even, at), from(odd, at)).put(out, at);
@@ -95,11 +96,25 @@ pub(super) fn along_rows<S: Simd, T: Source>(a: MatRef<'_, T>, packed: &mut [f32
 pub(super) fn across_rows<S: Simd, T: Source>(a: MatRef<'_, T>, stride: usize, packed: &mut [f32]) {
     let k = a.shape().1;
     for (pair, out) in packed.chunks_exact_mut(stride).enumerate() {
+        ask_for(a.data, 2 * (pair + PAIRS_AHEAD) * a.col_stride, a.col_stride, stride);
         for row in (0..stride).step_by(LANES) {
             let (even, odd) =
                 (sixteen(a, row, 2 * pair), if 2 * pair + 1 < k { sixteen(a, row, 2 * pair + 1) } else { &[] });
             T::pairs_across::<S>(even, odd).put(out, row);
         }
+    }
+}
+
+/// Pairs of rows that are asked for ahead of their use: pieces of far rows are a stream that the hardware does not foresee.
+const PAIRS_AHEAD: usize = 8;
+
+/// Asks for `count` numbers from `start` on and for those one row further.
+#[inline(always)]
+fn ask_for<T>(numbers: &[T], start: usize, row: usize, count: usize) {
+    let line = 64 / size_of::<T>();
+    for at in (0..count).step_by(line) {
+        prefetch(numbers.as_ptr().wrapping_add(start + at).cast());
+        prefetch(numbers.as_ptr().wrapping_add(start + row + at).cast());
     }
 }
 
