@@ -31,8 +31,8 @@ pub mod settings;
 pub mod state;
 pub mod step;
 
-pub use luban_tensor::Precision;
 pub use error::{Error, Result};
+pub use luban_tensor::Precision;
 pub use pretrain::{Context, Outcome, pretrain};
 pub use settings::{Plan, PretrainOptions};
 pub use step::{StepInput, StepReport, train_step};

@@ -13,6 +13,8 @@ const DEPTH: usize = 256;
 /// Rows of C in one task at most and, where there are enough of them, at least; multiples of the tile.
 const ROWS_MAX: usize = 96;
 const ROWS_MIN: usize = 24;
+/// Rows that would take as long as what a task costs beside its rows.
+const TASK_ROWS: usize = 2;
 /// Floats of A in one task, which stay in the second cache while all panels pass.
 const A_FLOATS: usize = 1 << 17;
 /// Multiply-adds that make a task worth its while.
@@ -64,7 +66,7 @@ pub(super) fn multiply<A: Number, B: Weight>(
     });
 }
 
-/// Rows and panels of a task: as large as still gives every thread a few.
+/// Rows and panels of a task: as large as still gives every thread a few, and about the same to each.
 fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
     let rows_max = (A_FLOATS / k.max(1) / TILE_ROWS * TILE_ROWS).clamp(ROWS_MIN, ROWS_MAX);
     let (mut rows, mut group) = (m.min(rows_max).next_multiple_of(TILE_ROWS), panels);
@@ -81,6 +83,11 @@ fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
     }
     while tasks(rows, group) < wanted && group > 1 {
         group = group.div_ceil(2);
+    }
+    if wanted > 1 {
+        // What the thread with most to do has: its rows, and what each task costs beside them.
+        let longest = |rows: usize| tasks(rows, group).div_ceil(threads) * (rows + TASK_ROWS);
+        rows = (ROWS_MIN.min(rows)..=rows).rev().step_by(TILE_ROWS).min_by_key(|&rows| longest(rows)).unwrap_or(rows);
     }
     (rows, group)
 }
