@@ -122,16 +122,49 @@ const SPARE_FLOATS_MAX: usize = 8 << 20;
 
 /// Calls `f` with `len` floats of scratch space, aligned to a cache line, of any content.
 pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffer = take_spare(len).unwrap_or_else(|| Buffer::zeroed(len.next_multiple_of(1024)));
-    let result = f(&mut buffer[..len]);
-    SPARE.with_borrow_mut(|spare| {
-        spare.push(buffer);
-        // The oldest go first.
-        while spare.len() > SPARE_MAX || spare.iter().map(|b| b.len()).sum::<usize>() > SPARE_FLOATS_MAX {
-            spare.remove(0);
-        }
-    });
-    result
+    f(&mut Scratch::new(len))
+}
+
+/// Scratch space for kernels whose vectors must not pass through a closure.
+pub(crate) struct Scratch {
+    buffer: Buffer,
+    len: usize,
+}
+
+impl Scratch {
+    /// `len` floats, aligned to a cache line, of any content.
+    pub(crate) fn new(len: usize) -> Self {
+        let buffer = take_spare(len).unwrap_or_else(|| Buffer::zeroed(len.next_multiple_of(1024)));
+        Self { buffer, len }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+    #[inline]
+    fn deref(&self) -> &[f32] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl DerefMut for Scratch {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        SPARE.with_borrow_mut(|spare| {
+            spare.push(buffer);
+            // The oldest go first.
+            while spare.len() > SPARE_MAX || spare.iter().map(|b| b.len()).sum::<usize>() > SPARE_FLOATS_MAX {
+                spare.remove(0);
+            }
+        });
+    }
 }
 
 /// The smallest spare buffer that is large enough.

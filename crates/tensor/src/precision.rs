@@ -3,8 +3,14 @@
 //! Parameters, activations, gradients and moments are f32 in every precision, and every sum is: what differs is what a
 //! product sees (Micikevicius et al. 2018).
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use luban_kernels::matmul::{self, Accumulate, MatRef};
+use luban_kernels::{bf16, elementwise};
 use serde::{Deserialize, Serialize};
+
+use crate::storage::{Buffer, Tensor};
 
 /// What the matrix products round their factors to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,11 +35,120 @@ impl Precision {
         }
     }
 
-    /// `c = a b`, or `c += a b`.
-    pub(crate) fn matmul(self, a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
+    /// A tensor as a factor of several products.
+    pub(crate) fn factor(self, tensor: &Tensor) -> Factor {
         match self {
-            Self::F32 => matmul::matmul(a, b, c, accumulate),
-            Self::Bf16 => matmul::matmul_bf16(a, b, c, accumulate),
+            Self::F32 => Factor::F32(tensor.clone()),
+            Self::Bf16 => {
+                let mut memory = Buffer::scratch(tensor.len().div_ceil(2));
+                bf16::round(tensor, &mut bf16::of_floats_mut(&mut memory)[..tensor.len()]);
+                Factor::Bf16 { memory, rows: tensor.rows(), columns: tensor.columns() }
+            }
+        }
+    }
+
+    /// Rows of a gradient as a factor of several products; adds the rows to `sums`, where they are wanted.
+    pub(crate) fn gradient(self, gradient: Arc<Buffer>, columns: usize, sums: Option<&mut [f32]>) -> Factor {
+        let (rows, length) = (gradient.len() / columns.max(1), gradient.len());
+        match self {
+            Self::F32 => {
+                if let Some(sums) = sums {
+                    elementwise::column_sums(&gradient, sums);
+                }
+                Factor::F32(Tensor::from_shared(&[rows, columns], gradient))
+            }
+            Self::Bf16 => {
+                let mut memory = Buffer::scratch(length.div_ceil(2));
+                let rounded = &mut bf16::of_floats_mut(&mut memory)[..length];
+                match sums {
+                    Some(sums) => bf16::round_and_sum(&gradient, rounded, sums),
+                    None => bf16::round(&gradient, rounded),
+                }
+                Factor::Bf16 { memory, rows, columns }
+            }
+        }
+    }
+
+    /// `c = a b`, or `c += a b`, and a bias.
+    pub(crate) fn matmul(
+        self,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        c: &mut [f32],
+        accumulate: Accumulate,
+        bias: Option<&[f32]>,
+    ) {
+        use matmul::matmul_bf16;
+        match (a, b) {
+            (Matrix::F32(a), Matrix::F32(b)) => match self {
+                Self::F32 => matmul::matmul_bias(a, b, c, accumulate, bias),
+                Self::Bf16 => matmul_bf16(a, b, c, accumulate, bias),
+            },
+            (Matrix::F32(a), Matrix::Bf16(b)) => matmul_bf16(a, b, c, accumulate, bias),
+            (Matrix::Bf16(a), Matrix::F32(b)) => matmul_bf16(a, b, c, accumulate, bias),
+            (Matrix::Bf16(a), Matrix::Bf16(b)) => matmul_bf16(a, b, c, accumulate, bias),
+        }
+    }
+}
+
+/// A factor of several products, rounded once for all of them.
+#[derive(Debug)]
+pub(crate) enum Factor {
+    F32(Tensor),
+    /// Row after row, two numbers in the memory of an f32.
+    Bf16 {
+        memory: Buffer,
+        rows: usize,
+        columns: usize,
+    },
+}
+
+impl Factor {
+    /// Rows and columns.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::F32(tensor) => (tensor.rows(), tensor.columns()),
+            Self::Bf16 { rows, columns, .. } => (*rows, *columns),
+        }
+    }
+
+    /// The view for a product.
+    pub(crate) fn matrix(&self) -> Matrix<'_> {
+        match self {
+            Self::F32(tensor) => Matrix::of(tensor),
+            &Self::Bf16 { ref memory, rows, columns } => {
+                Matrix::Bf16(MatRef::row_major(&bf16::of_floats(memory)[..rows * columns], rows, columns))
+            }
+        }
+    }
+}
+
+/// A view of a factor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Matrix<'a> {
+    F32(MatRef<'a>),
+    Bf16(MatRef<'a, u16>),
+}
+
+impl<'a> Matrix<'a> {
+    /// The view of a tensor.
+    pub(crate) fn of(tensor: &'a Tensor) -> Self {
+        Self::F32(MatRef::row_major(tensor, tensor.rows(), tensor.columns()))
+    }
+
+    /// The transposed view.
+    pub(crate) fn transposed(self) -> Self {
+        match self {
+            Self::F32(matrix) => Self::F32(matrix.transposed()),
+            Self::Bf16(matrix) => Self::Bf16(matrix.transposed()),
+        }
+    }
+
+    /// The view of some rows.
+    pub(crate) fn rows(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(matrix) => Self::F32(matrix.rows(range)),
+            Self::Bf16(matrix) => Self::Bf16(matrix.rows(range)),
         }
     }
 }

@@ -117,9 +117,16 @@ impl Tensor {
     /// # Panics
     /// If the shape does not hold as many elements.
     pub fn from_buffer(shape: &[usize], data: Buffer) -> Self {
-        let elements: usize = shape.iter().product();
-        assert_eq!(elements, data.len(), "shape {shape:?} over {} elements", data.len());
-        Self { shape: shape.to_vec(), data: Arc::new(data) }
+        Self::from_shared(shape, Arc::new(data))
+    }
+
+    /// A tensor over memory that others may hold too.
+    ///
+    /// # Panics
+    /// If the shape does not hold as many elements.
+    pub fn from_shared(shape: &[usize], data: Arc<Buffer>) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} over {} elements", data.len());
+        Self { shape: shape.to_vec(), data }
     }
 
     /// Zeros.

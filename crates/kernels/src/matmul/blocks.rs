@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::tile::{PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
-use super::{MatRef, pairs};
-use crate::buffer::with_scratch;
+use super::{MatRef, Number, pairs};
+use crate::buffer::Scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
@@ -13,6 +13,8 @@ const DEPTH: usize = 256;
 /// Rows of C in one task at most and, where there are enough of them, at least; multiples of the tile.
 const ROWS_MAX: usize = 96;
 const ROWS_MIN: usize = 24;
+/// Rows that would take as long as what a task costs beside its rows.
+const TASK_ROWS: usize = 2;
 /// Floats of A in one task, which stay in the second cache while all panels pass.
 const A_FLOATS: usize = 1 << 17;
 /// Multiply-adds that make a task worth its while.
@@ -20,8 +22,8 @@ const TASK_WORK_MIN: usize = 1 << 15;
 
 /// A product with a packed B. C is row after row with the row length of the whole result, whose columns from
 /// `c_start` on this product computes.
-pub(super) struct Product<'a, B> {
-    pub a: MatRef<'a>,
+pub(super) struct Product<'a, B, A = f32> {
+    pub a: MatRef<'a, A>,
     pub b: &'a [B],
     pub outputs: usize,
     pub c: SharedMut<f32>,
@@ -30,7 +32,7 @@ pub(super) struct Product<'a, B> {
     pub from_c: bool,
 }
 
-impl<B: Weight> Product<'_, B> {
+impl<A: Number, B: Weight> Product<'_, B, A> {
     /// Elements along k.
     fn depth(&self) -> usize {
         self.a.shape().1.div_ceil(B::INPUTS)
@@ -38,7 +40,10 @@ impl<B: Weight> Product<'_, B> {
 }
 
 /// Computes the product; `finish(columns, row)` is called once for each finished piece of a row.
-pub(super) fn multiply<B: Weight>(product: &Product<'_, B>, finish: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+pub(super) fn multiply<A: Number, B: Weight>(
+    product: &Product<'_, B, A>,
+    finish: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
     let (m, k) = (product.a.shape().0, product.depth());
     let panels = product.outputs.div_ceil(PANEL);
     if m == 0 || panels == 0 {
@@ -61,7 +66,7 @@ pub(super) fn multiply<B: Weight>(product: &Product<'_, B>, finish: impl Fn(Rang
     });
 }
 
-/// Rows and panels of a task: as large as still gives every thread a few.
+/// Rows and panels of a task: as large as still gives every thread a few, and about the same to each.
 fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
     let rows_max = (A_FLOATS / k.max(1) / TILE_ROWS * TILE_ROWS).clamp(ROWS_MIN, ROWS_MAX);
     let (mut rows, mut group) = (m.min(rows_max).next_multiple_of(TILE_ROWS), panels);
@@ -79,16 +84,21 @@ fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
     while tasks(rows, group) < wanted && group > 1 {
         group = group.div_ceil(2);
     }
+    if wanted > 1 {
+        // What the thread with most to do has: its rows, and what each task costs beside them.
+        let longest = |rows: usize| tasks(rows, group).div_ceil(threads) * (rows + TASK_ROWS);
+        rows = (ROWS_MIN.min(rows)..=rows).rev().step_by(TILE_ROWS).min_by_key(|&rows| longest(rows)).unwrap_or(rows);
+    }
     (rows, group)
 }
 
-struct Block<'a, B> {
-    product: &'a Product<'a, B>,
+struct Block<'a, B, A> {
+    product: &'a Product<'a, B, A>,
     rows: Range<usize>,
     panels: Range<usize>,
 }
 
-impl<B: Weight> Kernel for Block<'_, B> {
+impl<A: Number, B: Weight> Kernel for Block<'_, B, A> {
     type Output = ();
     const BF16: bool = B::INPUTS == 2;
     #[inline(always)]
@@ -96,26 +106,26 @@ impl<B: Weight> Kernel for Block<'_, B> {
         let a = self.product.a.rows(self.rows.clone());
         let k = self.product.depth();
         let along = a.col_stride == 1;
-        if along && B::INPUTS == 1 {
-            return self.panels::<S>(Rows::along(a.data.as_ptr(), a.row_stride));
+        if along && B::INPUTS == 1 && !A::PAIRED {
+            return self.panels::<S>(Rows::along(a.data.as_ptr().cast(), a.row_stride));
+        }
+        if along && B::INPUTS == 2 && A::PAIRED && a.shape().1.is_multiple_of(2) && a.row_stride.is_multiple_of(2) {
+            return self.panels::<S>(Rows::along(a.data.as_ptr().cast(), a.row_stride / 2));
         }
         if B::INPUTS == 1 {
-            return with_scratch(self.rows.len().next_multiple_of(TILE_ROWS) * k, |packed| {
-                pack_rows(a, packed);
-                self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
-            });
+            let mut packed = Scratch::new(self.rows.len().next_multiple_of(TILE_ROWS) * k);
+            pack_rows(a, &mut packed);
+            return self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
         }
         let stride = self.rows.len().next_multiple_of(LANES);
-        with_scratch(stride * k, |packed| {
-            let start = packed.as_ptr();
-            if along {
-                pairs::along_rows::<S>(a, packed);
-                self.panels::<S>(Rows::along(start, k));
-            } else {
-                pairs::across_rows::<S>(a, stride, packed);
-                self.panels::<S>(Rows { start, tile: TILE_ROWS, row: 1, k: stride });
-            }
-        });
+        let mut packed = Scratch::new(stride * k);
+        if along {
+            pairs::along_rows::<S, A>(a, &mut packed);
+            self.panels::<S>(Rows::along(packed.as_ptr(), k));
+        } else {
+            pairs::across_rows::<S, A>(a, stride, &mut packed);
+            self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS, row: 1, k: stride });
+        }
     }
 }
 
@@ -135,7 +145,7 @@ impl Rows {
     }
 }
 
-impl<B: Weight> Block<'_, B> {
+impl<A: Number, B: Weight> Block<'_, B, A> {
     /// Each block of each panel of B against all rows of the task, as many columns at a time as the registers hold.
     #[inline(always)]
     fn panels<S: Simd>(&self, a: Rows) {
@@ -205,7 +215,7 @@ impl<B: Weight> Block<'_, B> {
 }
 
 /// Packs rows of A in tiles of six: `[tile][k][6]`. The last tile's missing rows stay as they are: none reads them.
-fn pack_rows(a: MatRef<'_>, packed: &mut [f32]) {
+fn pack_rows<A: Number>(a: MatRef<'_, A>, packed: &mut [f32]) {
     /// Columns of A at a time, so that what the tiles share of them stays in the first cache.
     const COLUMNS: usize = 64;
     let (rows, k) = a.shape();
@@ -218,8 +228,8 @@ fn pack_rows(a: MatRef<'_>, packed: &mut [f32]) {
             for (t, out) in columns.clone().zip(out) {
                 let from = &a.data[first * a.row_stride + t * a.col_stride..];
                 match from.first_chunk::<TILE_ROWS>() {
-                    Some(six) if a.row_stride == 1 => *out = *six,
-                    _ => (0..rows).for_each(|r| out[r] = from[r * a.row_stride]),
+                    Some(six) if a.row_stride == 1 => *out = six.map(A::to_f32),
+                    _ => (0..rows).for_each(|r| out[r] = from[r * a.row_stride].to_f32()),
                 }
             }
         }

@@ -13,13 +13,15 @@
 mod blocks;
 mod pack;
 mod pairs;
+mod source;
 pub(crate) mod tile;
 
 use crate::buffer::with_scratch;
 use crate::pool::SharedMut;
 use blocks::{Product, multiply};
 pub use pack::{pack, pack_i8, packed_i8_len, packed_len};
-use tile::{PANEL, Pair, Weight};
+pub use source::Number;
+use tile::{Bits, PANEL, Weight};
 
 /// Packed columns times k that one pass over B holds in scratch: 4 MiB.
 const SCRATCH_FLOATS: usize = 1 << 20;
@@ -28,21 +30,23 @@ const SCRATCH_FLOATS: usize = 1 << 20;
 const DEPTH_MAX: usize = 1024;
 
 /// A view of a matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
+///
+/// The elements are f32, or bf16 as their bits.
 #[derive(Clone, Copy, Debug)]
-pub struct MatRef<'a> {
-    data: &'a [f32],
+pub struct MatRef<'a, T = f32> {
+    data: &'a [T],
     rows: usize,
     cols: usize,
     row_stride: usize,
     col_stride: usize,
 }
 
-impl<'a> MatRef<'a> {
+impl<'a, T: Copy> MatRef<'a, T> {
     /// A matrix stored row after row.
     ///
     /// # Panics
     /// If `data` does not hold exactly rows × cols elements.
-    pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn row_major(data: &'a [T], rows: usize, cols: usize) -> Self {
         assert_len("matrix", data.len(), &[rows, cols]);
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
@@ -102,64 +106,85 @@ pub struct Shape {
 /// # Panics
 /// If the sizes do not agree.
 pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
-    product::<f32>(a, b, c, accumulate);
+    product(a, b, c, accumulate, None, pack);
 }
 
-/// As [`matmul`], of factors rounded to bf16, with sums in f32.
+/// As [`matmul`], with a bias added to every row of the result.
 ///
 /// # Panics
 /// If the sizes do not agree.
-pub fn matmul_bf16(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
-    product::<Pair>(a, b, c, accumulate);
+pub fn matmul_bias(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate, bias: Option<&[f32]>) {
+    check_bias(bias, b.cols);
+    product(a, b, c, accumulate, bias, pack);
 }
 
-/// What both factors of a product are converted to.
-trait Operand: Weight {
-    /// Packs a part of B in panels of 64 columns.
-    fn pack(b: MatRef<'_>, packed: &mut [Self]);
-    /// Scratch memory, as elements.
-    fn scratch(floats: &mut [f32]) -> &mut [Self];
+/// As [`matmul`], with sums in f32 of factors that are bf16, or f32 and rounded to bf16 on the way. A `bias` is added to
+/// every row of the result.
+///
+/// # Panics
+/// If the sizes do not agree.
+pub fn matmul_bf16<A: Number, B: Number>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
+    c: &mut [f32],
+    accumulate: Accumulate,
+    bias: Option<&[f32]>,
+) {
+    check_bias(bias, b.cols);
+    product(a, b, c, accumulate, bias, pairs::pack_columns);
 }
 
-impl Operand for f32 {
-    fn pack(b: MatRef<'_>, packed: &mut [f32]) {
-        pack(b, packed);
-    }
-    fn scratch(floats: &mut [f32]) -> &mut [f32] {
-        floats
-    }
+fn check_bias(bias: Option<&[f32]>, columns: usize) {
+    assert!(bias.is_none_or(|bias| bias.len() == columns), "matmul: length of the bias");
 }
 
-impl Operand for Pair {
-    fn pack(b: MatRef<'_>, packed: &mut [Pair]) {
-        pairs::pack_columns(b, packed);
-    }
-    fn scratch(floats: &mut [f32]) -> &mut [Pair] {
-        Pair::of_floats(floats)
-    }
-}
-
-fn product<B: Operand>(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
+/// The product, part by part of B, each packed by `pack` into elements of the kind that the kernel takes.
+fn product<A: Number, B: Number, W: Weight + Bits>(
+    a: MatRef<'_, A>,
+    b: MatRef<'_, B>,
+    c: &mut [f32],
+    accumulate: Accumulate,
+    bias: Option<&[f32]>,
+    pack: impl Fn(MatRef<'_, B>, &mut [W]),
+) {
     assert_eq!(a.cols, b.rows, "matmul: columns of a and rows of b");
     assert_len("matmul: c", c.len(), &[a.rows, b.cols]);
-    if a.cols == 0 && accumulate == Accumulate::Overwrite {
-        c.fill(0.0);
+    if a.cols == 0 {
+        finish_without_products(c, accumulate, bias);
     }
     let (c, c_row) = (SharedMut::new(c), b.cols);
-    for depth in steps(a.cols, DEPTH_MAX * B::INPUTS) {
-        let k = depth.len().div_ceil(B::INPUTS);
+    for depth in steps(a.cols, DEPTH_MAX * W::INPUTS) {
+        let k = depth.len().div_ceil(W::INPUTS);
         let width = (SCRATCH_FLOATS / k / PANEL).max(1) * PANEL;
         let from_c = accumulate == Accumulate::Add || depth.start > 0;
+        let bias = bias.filter(|_| depth.end == a.cols);
         for columns in steps(b.cols, width) {
             let b = b.rows(depth.clone()).columns(columns.clone());
             with_scratch(packed_len(k, columns.len()), |packed| {
-                let packed = B::scratch(packed);
-                B::pack(b, packed);
+                let packed = W::of_floats(packed);
+                pack(b, packed);
                 let a = a.columns(depth.clone());
                 let product =
                     Product { a, b: packed, outputs: columns.len(), c, c_row, c_start: columns.start, from_c };
-                multiply(&product, |_, _| {});
+                match bias.map(|bias| &bias[columns]) {
+                    None => multiply(&product, |_, _| {}),
+                    Some(bias) => multiply(&product, |columns, row| add(row, &bias[columns])),
+                }
             });
+        }
+    }
+
+    /// Adds numbers to a piece of a row.
+    fn add(row: &mut [f32], numbers: &[f32]) {
+        row.iter_mut().zip(numbers).for_each(|(y, b)| *y += b);
+    }
+
+    fn finish_without_products(c: &mut [f32], accumulate: Accumulate, bias: Option<&[f32]>) {
+        if accumulate == Accumulate::Overwrite {
+            c.fill(0.0);
+        }
+        if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
+            c.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
         }
     }
 

@@ -2,13 +2,13 @@
 //! half is zero.
 
 use super::pack::{Piece, pieces};
+use super::source::Source;
 use super::tile::{PANEL, Pair};
 use super::{MatRef, packed_len};
-use crate::bf16;
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 
 /// Packs B in panels of 64 columns, each `[k / 2][64]`, the last one padded with zeros.
-pub(super) fn pack_columns(b: MatRef<'_>, packed: &mut [Pair]) {
+pub(super) fn pack_columns<T: Source>(b: MatRef<'_, T>, packed: &mut [Pair]) {
     let (k, columns) = b.shape();
     let depth = k.div_ceil(2);
     assert_eq!(packed.len(), packed_len(depth, columns), "pairs: length of the packed matrix");
@@ -16,13 +16,13 @@ pub(super) fn pack_columns(b: MatRef<'_>, packed: &mut [Pair]) {
 }
 
 /// A piece of B: what rows and columns it has is counted in pairs along k.
-struct Columns<'a, 'b> {
-    b: MatRef<'a>,
+struct Columns<'a, 'b, T> {
+    b: MatRef<'a, T>,
     piece: Piece,
     out: &'b mut [f32],
 }
 
-impl Kernel for Columns<'_, '_> {
+impl<T: Source> Kernel for Columns<'_, '_, T> {
     type Output = ();
     const BF16: bool = true;
     #[inline(always)]
@@ -33,32 +33,30 @@ impl Kernel for Columns<'_, '_> {
             .rows(2 * piece.row..k.min(2 * (piece.row + piece.rows)))
             .columns(piece.column..piece.column + piece.columns);
         if b.col_stride == 1 {
-            across::<S>(b, out);
-        } else if b.row_stride == 1 {
-            along::<S>(b, out);
+            across::<S, T>(b, out);
         } else {
-            scattered(b, out);
+            along::<S, T>(b, out);
         }
     }
 }
 
 /// Of a B stored row after row, two rows at a time.
 #[inline(always)]
-fn across<S: Simd>(b: MatRef<'_>, out: &mut [f32]) {
+fn across<S: Simd, T: Source>(b: MatRef<'_, T>, out: &mut [f32]) {
     let (k, columns) = b.shape();
     for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
         let even = &b.data[2 * pair * b.row_stride..][..columns];
+        ask_for(b.data, 2 * (pair + PAIRS_AHEAD) * b.row_stride, b.row_stride, PANEL);
         let odd = if 2 * pair + 1 < k { &b.data[(2 * pair + 1) * b.row_stride..][..columns] } else { &[][..] };
         for at in (0..PANEL).step_by(LANES) {
-            let [even, odd] = [from::<S>(even, at), from::<S>(odd, at)];
-            S::pairs_across(even, odd).put(out, at);
+            T::pairs_across::<S>(from(even, at), from(odd, at)).put(out, at);
         }
     }
 }
 
 /// Of a B stored column after column: 16 pairs along each of 16 columns, then turned.
 #[inline(always)]
-fn along<S: Simd>(b: MatRef<'_>, out: &mut [f32]) {
+fn along<S: Simd, T: Source>(b: MatRef<'_, T>, out: &mut [f32]) {
     let (k, columns) = b.shape();
     let depth = out.len() / PANEL;
     for pair in (0..depth).step_by(LANES) {
@@ -68,7 +66,7 @@ fn along<S: Simd>(b: MatRef<'_>, out: &mut [f32]) {
             for (c, lanes) in lanes.iter_mut().enumerate() {
                 if column + c < columns {
                     let numbers = &b.data[(column + c) * b.col_stride..][steps.clone()];
-                    *lanes = S::pairs_along(from::<S>(numbers, 0), from::<S>(numbers, LANES));
+                    *lanes = T::pairs_along::<S>(numbers);
                 }
             }
             let turned = S::transpose(lanes);
@@ -79,62 +77,55 @@ fn along<S: Simd>(b: MatRef<'_>, out: &mut [f32]) {
     }
 }
 
-/// Of a B that lies in memory in neither way.
-fn scattered(b: MatRef<'_>, out: &mut [f32]) {
-    let (k, columns) = b.shape();
-    for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
-        for (column, out) in out.iter_mut().enumerate() {
-            let number = |t: usize| {
-                if t < k && column < columns { b.data[t * b.row_stride + column * b.col_stride] } else { 0.0 }
-            };
-            *out = bf16::pair(number(2 * pair), number(2 * pair + 1));
-        }
-    }
-}
-
 /// Packs rows of A that are stored one after the other: `[row][k / 2]`.
 #[inline(always)]
-pub(super) fn along_rows<S: Simd>(a: MatRef<'_>, packed: &mut [f32]) {
+pub(super) fn along_rows<S: Simd, T: Source>(a: MatRef<'_, T>, packed: &mut [f32]) {
     let (rows, k) = a.shape();
     let depth = k.div_ceil(2);
     for row in 0..rows {
         let numbers = &a.data[row * a.row_stride..][..k];
         let out = &mut packed[row * depth..][..depth];
         for pair in (0..depth).step_by(LANES) {
-            S::pairs_along(from::<S>(numbers, 2 * pair), from::<S>(numbers, 2 * pair + LANES)).put(out, pair);
+            T::pairs_along::<S>(&numbers[2 * pair..]).put(out, pair);
         }
     }
 }
 
 /// Packs rows of A that are stored otherwise: `[k / 2][rows]`, the rows padded to `stride`, a multiple of 16.
 #[inline(always)]
-pub(super) fn across_rows<S: Simd>(a: MatRef<'_>, stride: usize, packed: &mut [f32]) {
+pub(super) fn across_rows<S: Simd, T: Source>(a: MatRef<'_, T>, stride: usize, packed: &mut [f32]) {
     let k = a.shape().1;
     for (pair, out) in packed.chunks_exact_mut(stride).enumerate() {
+        ask_for(a.data, 2 * (pair + PAIRS_AHEAD) * a.col_stride, a.col_stride, stride);
         for row in (0..stride).step_by(LANES) {
-            let even = sixteen::<S>(a, row, 2 * pair);
-            let odd = if 2 * pair + 1 < k { sixteen::<S>(a, row, 2 * pair + 1) } else { S::splat(0.0) };
-            S::pairs_across(even, odd).put(out, row);
+            let (even, odd) =
+                (sixteen(a, row, 2 * pair), if 2 * pair + 1 < k { sixteen(a, row, 2 * pair + 1) } else { &[] });
+            T::pairs_across::<S>(even, odd).put(out, row);
         }
     }
 }
 
-/// Sixteen numbers from `at` on, zeros past the end.
+/// Pairs of rows that are asked for ahead of their use: pieces of far rows are a stream that the hardware does not foresee.
+const PAIRS_AHEAD: usize = 8;
+
+/// Asks for `count` numbers from `start` on and for those one row further.
 #[inline(always)]
-fn from<S: Simd>(numbers: &[f32], at: usize) -> S {
-    if at < numbers.len() { S::at(numbers, at) } else { S::splat(0.0) }
+fn ask_for<T>(numbers: &[T], start: usize, row: usize, count: usize) {
+    let line = 64 / size_of::<T>();
+    for at in (0..count).step_by(line) {
+        prefetch(numbers.as_ptr().wrapping_add(start + at).cast());
+        prefetch(numbers.as_ptr().wrapping_add(start + row + at).cast());
+    }
 }
 
-/// Sixteen rows of A at step `t`. Rows that A has not are left over.
+/// The numbers from `at` on; none past the end.
 #[inline(always)]
-fn sixteen<S: Simd>(a: MatRef<'_>, first: usize, t: usize) -> S {
-    let numbers = &a.data[first * a.row_stride + t * a.col_stride..];
-    if a.row_stride == 1 {
-        return S::at(numbers, 0);
-    }
-    let mut rows = [0.0; LANES];
-    for (r, number) in rows.iter_mut().enumerate().take(a.shape().0 - first) {
-        *number = numbers[r * a.row_stride];
-    }
-    S::at(&rows, 0)
+fn from<T>(numbers: &[T], at: usize) -> &[T] {
+    &numbers[at.min(numbers.len())..]
+}
+
+/// The rows of A from `first` on at step `t`. What follows them is left over.
+#[inline(always)]
+fn sixteen<T: Source>(a: MatRef<'_, T>, first: usize, t: usize) -> &[T] {
+    &a.data[first * a.row_stride + t * a.col_stride..]
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bf16;
 use crate::reference;
 use crate::testing::{Guarded, assert_same_bits, random, same_everywhere};
 
@@ -22,7 +23,8 @@ type Product = fn(MatRef<'_>, MatRef<'_>, &mut [f32], Accumulate);
 type Reference = fn(&[f32], &[f32], [usize; 3], Option<&[f32]>) -> Vec<f32>;
 
 /// The products, and what defines them.
-const PRODUCTS: [(Product, Reference); 2] = [(matmul, reference::matmul), (matmul_bf16, reference::matmul_bf16)];
+const PRODUCTS: [(Product, Reference); 2] =
+    [(matmul, reference::matmul), (|a, b, c, mode| matmul_bf16(a, b, c, mode, None), reference::matmul_bf16)];
 
 #[test]
 fn equals_the_reference_bit_for_bit_in_every_layout() {
@@ -56,6 +58,32 @@ fn a_deep_and_wide_product_is_cut_without_a_trace() {
         let mut c = vec![0.0; m * n];
         product(MatRef::row_major(&a, m, k), MatRef::row_major(&b, k, n), &mut c, Accumulate::Overwrite);
         assert_same_bits(&c, &reference(&a, &b, [m, k, n], None), "deep");
+    }
+}
+
+/// Factors that are bf16 already give the bits that factors rounded on the way do, in every layout, with a bias or not.
+#[test]
+fn factors_may_be_bf16_already() {
+    for &[m, k, n] in SHAPES {
+        let (a, b, bias) = (random(1, m * k), random(2, k * n), random(3, n));
+        let (a_turned, b_turned) = (reference::transpose(&a, m, k), reference::transpose(&b, k, n));
+        let [a16, b16, at16, bt16] = [&a, &b, &a_turned, &b_turned].map(|x| {
+            let mut rounded = vec![0; x.len()];
+            bf16::round(x, &mut rounded);
+            rounded
+        });
+        let a_views = [MatRef::row_major(&a16, m, k), MatRef::row_major(&at16, k, m).transposed()];
+        let b_views = [MatRef::row_major(&b16, k, n), MatRef::row_major(&bt16, n, k).transposed()];
+        let mut expected = reference::matmul_bf16(&a, &b, [m, k, n], None);
+        expected.chunks_exact_mut(n.max(1)).for_each(|row| row.iter_mut().zip(&bias).for_each(|(y, b)| *y += b));
+        for (a, b) in a_views.iter().flat_map(|a| b_views.iter().map(move |b| (*a, *b))) {
+            let got = same_everywhere(|| {
+                let mut c = vec![7.0; m * n];
+                matmul_bf16(a, b, &mut c, Accumulate::Overwrite, Some(&bias));
+                c
+            });
+            assert_same_bits(&got, &expected, &format!("{m} x {k} x {n}"));
+        }
     }
 }
 

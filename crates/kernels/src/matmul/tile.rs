@@ -41,13 +41,26 @@ pub(crate) type TilePairs = Tile<Pair>;
 #[repr(transparent)]
 pub(crate) struct Pair(u32);
 
-impl Pair {
-    /// The bits of floats, as pairs.
-    pub(super) fn of_floats(floats: &mut [f32]) -> &mut [Self] {
+/// Elements that scratch memory, which is of floats, can hold.
+pub(super) trait Bits: Sized {
+    /// The same memory as elements.
+    fn of_floats(floats: &mut [f32]) -> &mut [Self];
+}
+
+impl Bits for f32 {
+    fn of_floats(floats: &mut [f32]) -> &mut [Self] {
+        floats
+    }
+}
+
+impl Bits for Pair {
+    fn of_floats(floats: &mut [f32]) -> &mut [Self] {
         // SAFETY: of the same size and alignment, and every bit pattern is a value of both.
         unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), floats.len()) }
     }
+}
 
+impl Pair {
     /// The bits of pairs, as floats.
     pub(super) fn as_floats(pairs: &mut [Self]) -> &mut [f32] {
         // SAFETY: as above.

@@ -86,6 +86,8 @@ pub(crate) trait Simd:
     fn pairs_along(first: Self, second: Self) -> Self;
     /// Lane i: the lanes i of `even` and `odd`, rounded to bf16, as a pair.
     fn pairs_across(even: Self, odd: Self) -> Self;
+    /// Lane i: the numbers i of `even` and `odd`, which are bf16, as a pair.
+    fn pairs_of(even: &[u16; LANES], odd: &[u16; LANES]) -> Self;
     /// For lanes of bf16 pairs, `sum + a.odd * b.odd`, then `+ a.even * b.even`, each rounded once: what the instruction
     /// VDPBF16PS computes.
     fn dot_pairs(self, factor: Self, sum: Self) -> Self;

@@ -135,6 +135,10 @@ impl Simd for Scalar {
         even.zip(odd, bf16::pair)
     }
     #[inline(always)]
+    fn pairs_of(even: &[u16; LANES], odd: &[u16; LANES]) -> Self {
+        Self(std::array::from_fn(|i| f32::from_bits(u32::from(odd[i]) << 16 | u32::from(even[i]))))
+    }
+    #[inline(always)]
     fn dot_pairs(self, factor: Self, sum: Self) -> Self {
         Self(std::array::from_fn(|i| bf16::dot_pair(self.0[i], factor.0[i], sum.0[i])))
     }

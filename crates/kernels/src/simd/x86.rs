@@ -217,21 +217,32 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             } else {
                 (_mm512_srli_epi32::<16>(rounded512(even.0)), rounded512(odd.0))
             };
-            let odd = _mm512_and_si512(odd, _mm512_set1_epi32(0xFFFF_0000_u32 as i32));
+            let odd = _mm512_and_si512(odd, _mm512_set1_epi32(UPPER));
             Self(_mm512_castsi512_ps(_mm512_or_si512(even, odd)))
+        }
+    }
+    #[inline(always)]
+    fn pairs_of(even: &[u16; LANES], odd: &[u16; LANES]) -> Self {
+        unsafe {
+            let even = _mm512_cvtepu16_epi32(_mm256_loadu_epi16(even.as_ptr().cast()));
+            let odd = _mm512_cvtepu16_epi32(_mm256_loadu_epi16(odd.as_ptr().cast()));
+            Self(_mm512_castsi512_ps(_mm512_or_si512(even, _mm512_slli_epi32::<16>(odd))))
         }
     }
     #[inline(always)]
     fn dot_pairs(self, factor: Self, sum: Self) -> Self {
         unsafe {
             if BF16 {
-                let [a, b] = [self.0, factor.0].map(|x| std::mem::transmute::<__m512, __m512bh>(x));
+                let a = std::mem::transmute::<__m512, __m512bh>(self.0);
+                let b = std::mem::transmute::<__m512, __m512bh>(factor.0);
                 return Self(_mm512_dpbf16_ps(sum.0, a, b));
             }
             let (a, b) = (_mm512_castps_si512(self.0), _mm512_castps_si512(factor.0));
-            let odd = |x| _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(0xFFFF_0000_u32 as i32)));
-            let even = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x));
-            Self(_mm512_fmadd_ps(even(a), even(b), _mm512_fmadd_ps(odd(a), odd(b), sum.0)))
+            let upper = _mm512_set1_epi32(UPPER);
+            let (a_odd, b_odd) = (_mm512_and_si512(a, upper), _mm512_and_si512(b, upper));
+            let (a_even, b_even) = (_mm512_slli_epi32::<16>(a), _mm512_slli_epi32::<16>(b));
+            let sum = _mm512_fmadd_ps(_mm512_castsi512_ps(a_odd), _mm512_castsi512_ps(b_odd), sum.0);
+            Self(_mm512_fmadd_ps(_mm512_castsi512_ps(a_even), _mm512_castsi512_ps(b_even), sum))
         }
     }
     #[inline(always)]
@@ -377,35 +388,20 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn pairs_along(first: Self, second: Self) -> Self {
-        unsafe {
-            let pack = |a: __m256, b: __m256| {
-                let (a, b) = (_mm256_srli_epi32::<16>(rounded256(a)), _mm256_srli_epi32::<16>(rounded256(b)));
-                _mm256_castsi256_ps(_mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b)))
-            };
-            Self(pack(first.0, first.1), pack(second.0, second.1))
-        }
+        unsafe { Self(along256(first.0, first.1), along256(second.0, second.1)) }
     }
     #[inline(always)]
     fn pairs_across(even: Self, odd: Self) -> Self {
-        unsafe {
-            let pair = |even: __m256, odd: __m256| {
-                let odd = _mm256_and_si256(rounded256(odd), _mm256_set1_epi32(0xFFFF_0000_u32 as i32));
-                _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32::<16>(rounded256(even)), odd))
-            };
-            Self(pair(even.0, odd.0), pair(even.1, odd.1))
-        }
+        unsafe { Self(across256(even.0, odd.0), across256(even.1, odd.1)) }
+    }
+    #[inline(always)]
+    fn pairs_of(even: &[u16; LANES], odd: &[u16; LANES]) -> Self {
+        let (even, odd) = (even.as_ptr(), odd.as_ptr());
+        unsafe { Self(pairs256(even, odd), pairs256(even.add(LANES / 2), odd.add(LANES / 2))) }
     }
     #[inline(always)]
     fn dot_pairs(self, factor: Self, sum: Self) -> Self {
-        unsafe {
-            let dot = |a: __m256, b: __m256, sum: __m256| {
-                let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
-                let odd = |x| _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xFFFF_0000_u32 as i32)));
-                let even = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x));
-                _mm256_fmadd_ps(even(a), even(b), _mm256_fmadd_ps(odd(a), odd(b), sum))
-            };
-            Self(dot(self.0, factor.0, sum.0), dot(self.1, factor.1, sum.1))
-        }
+        unsafe { Self(dot256(self.0, factor.0, sum.0), dot256(self.1, factor.1, sum.1)) }
     }
     #[inline(always)]
     unsafe fn tile(tile: Tile) {
@@ -436,6 +432,9 @@ impl Simd for Avx2 {
     }
 }
 
+/// The upper half of 32 bits.
+const UPPER: i32 = 0xFFFF_0000_u32 as i32;
+
 /// Rounded to bf16, which then is the upper half of each 32 bits (the lower is left over): to the nearest, ties to
 /// even; numbers below 2⁻¹²⁶ to zero; NaN stays NaN.
 #[inline(always)]
@@ -463,5 +462,46 @@ unsafe fn rounded256(x: __m256) -> __m256i {
         let exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7F80_0000));
         let tiny = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
         _mm256_blendv_epi8(rounded, _mm256_and_si256(bits, _mm256_set1_epi32(i32::MIN)), tiny)
+    }
+}
+
+/// Eight pairs along sixteen numbers.
+#[inline(always)]
+unsafe fn along256(first: __m256, second: __m256) -> __m256 {
+    unsafe {
+        let (first, second) = (rounded256(first), rounded256(second));
+        let pairs = _mm256_packus_epi32(_mm256_srli_epi32::<16>(first), _mm256_srli_epi32::<16>(second));
+        _mm256_castsi256_ps(_mm256_permute4x64_epi64::<0b11_01_10_00>(pairs))
+    }
+}
+
+/// Eight pairs of one number each.
+#[inline(always)]
+unsafe fn across256(even: __m256, odd: __m256) -> __m256 {
+    unsafe {
+        let odd = _mm256_and_si256(rounded256(odd), _mm256_set1_epi32(UPPER));
+        _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32::<16>(rounded256(even)), odd))
+    }
+}
+
+/// The sums and the products of eight pairs.
+#[inline(always)]
+unsafe fn dot256(a: __m256, b: __m256, sum: __m256) -> __m256 {
+    unsafe {
+        let (a, b, upper) = (_mm256_castps_si256(a), _mm256_castps_si256(b), _mm256_set1_epi32(UPPER));
+        let (a_odd, b_odd) = (_mm256_and_si256(a, upper), _mm256_and_si256(b, upper));
+        let (a_even, b_even) = (_mm256_slli_epi32::<16>(a), _mm256_slli_epi32::<16>(b));
+        let sum = _mm256_fmadd_ps(_mm256_castsi256_ps(a_odd), _mm256_castsi256_ps(b_odd), sum);
+        _mm256_fmadd_ps(_mm256_castsi256_ps(a_even), _mm256_castsi256_ps(b_even), sum)
+    }
+}
+
+/// Pairs of eight numbers each.
+#[inline(always)]
+unsafe fn pairs256(even: *const u16, odd: *const u16) -> __m256 {
+    unsafe {
+        let even = _mm256_cvtepu16_epi32(_mm_loadu_si128(even.cast()));
+        let odd = _mm256_cvtepu16_epi32(_mm_loadu_si128(odd.cast()));
+        _mm256_castsi256_ps(_mm256_or_si256(even, _mm256_slli_epi32::<16>(odd)))
     }
 }

@@ -1,11 +1,12 @@
 //! Linear maps.
 
-use luban_kernels::elementwise;
-use luban_kernels::matmul::{Accumulate, MatRef};
+use std::sync::Arc;
 
-use crate::precision::Precision;
+use luban_kernels::Accumulate;
+
+use crate::precision::{Factor, Matrix, Precision};
 use crate::storage::{Buffer, Tensor};
-use crate::tape::{Tape, Var};
+use crate::tape::{Backward, Tape, Var};
 
 /// Linear maps that share an input: `x · weightᵀ + bias` for each (weight, bias), rows × outputs.
 ///
@@ -14,8 +15,8 @@ use crate::tape::{Tape, Var};
 /// # Panics
 /// If the shapes do not fit.
 pub fn linear_group<const N: usize>(tape: &mut Tape, input: &Var, maps: [(&Var, Option<&Var>); N]) -> [Var; N] {
-    let x = input.value().clone();
     let precision = tape.precision();
+    let x = precision.factor(input.value());
     let outputs = maps.map(|(weight, bias)| product(precision, &x, weight.value(), bias.map(Var::value)));
     let mut inputs = vec![input.edge()];
     let mut passes = Vec::with_capacity(N);
@@ -33,26 +34,19 @@ pub fn linear_group<const N: usize>(tape: &mut Tape, input: &Var, maps: [(&Var, 
     tape.record(&inputs, outputs, move |pass| {
         for (output, map) in passes.into_iter().enumerate() {
             if let Some(dy) = pass.take_output(output) {
-                map.run(pass, &dy, saved_x.as_ref());
+                map.run(pass, dy, saved_x.as_ref());
             }
         }
     })
 }
 
 /// `x · weightᵀ + bias`.
-fn product(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let (rows, outputs) = (x.rows(), weight.rows());
+fn product(precision: Precision, x: &Factor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let (rows, outputs) = (x.shape().0, weight.rows());
     let mut y = Buffer::scratch(rows * outputs);
-    let (x, weight) = (matrix(x), matrix(weight).transposed());
-    precision.matmul(x, weight, &mut y, Accumulate::Overwrite);
-    if let Some(bias) = bias {
-        elementwise::add_rows(&mut y, bias);
-    }
+    let bias = bias.map(|bias| &**bias);
+    precision.matmul(x.matrix(), Matrix::of(weight).transposed(), &mut y, Accumulate::Overwrite, bias);
     Tensor::from_buffer(&[rows, outputs], y)
-}
-
-fn matrix(tensor: &Tensor) -> MatRef<'_> {
-    MatRef::row_major(tensor, tensor.rows(), tensor.columns())
 }
 
 /// The backward pass of one map of a group.
@@ -64,22 +58,19 @@ struct MapPass {
 }
 
 impl MapPass {
-    fn run(self, pass: &mut crate::tape::Backward<'_>, dy: &[f32], x: Option<&Tensor>) {
-        let (outputs, inputs) = (self.weight.rows(), self.weight.columns());
-        let rows = dy.len() / outputs.max(1);
-        let precision = self.precision;
-        let dy_matrix = MatRef::row_major(dy, rows, outputs);
-        pass.accumulate(0, rows * inputs, |dx, mode| precision.matmul(dy_matrix, matrix(&self.weight), dx, mode));
+    fn run(self, pass: &mut Backward<'_>, dy: Arc<Buffer>, x: Option<&Factor>) {
+        let (precision, outputs, inputs) = (self.precision, self.weight.rows(), self.weight.columns());
+        let mut bias = self.bias_input.and_then(|bias| Some((bias, pass.slot_to_add(bias, outputs)?)));
+        let dy = precision.gradient(dy, outputs, bias.as_mut().map(|(_, gradient)| &mut **gradient));
+        if let Some((bias, gradient)) = bias {
+            pass.put(bias, gradient);
+        }
+        let (rows, dy) = (dy.shape().0, dy.matrix());
+        pass.accumulate(0, rows * inputs, |dx, mode| precision.matmul(dy, Matrix::of(&self.weight), dx, mode, None));
         if let Some(x) = x {
             pass.accumulate(self.weight_input, outputs * inputs, |dw, mode| {
-                precision.matmul(dy_matrix.transposed(), matrix(x), dw, mode);
+                precision.matmul(dy.transposed(), x.matrix(), dw, mode, None);
             });
-        }
-        if let Some(bias) = self.bias_input
-            && let Some(mut gradient) = pass.slot_to_add(bias, outputs)
-        {
-            elementwise::column_sums(dy, &mut gradient);
-            pass.put(bias, gradient);
         }
     }
 }

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use luban_kernels::elementwise::{add_rows, column_sums};
+use luban_kernels::elementwise::column_sums;
 use luban_kernels::loss;
 use luban_kernels::matmul::{Accumulate, MatRef};
 
-use crate::precision::Precision;
+use crate::precision::{Matrix, Precision};
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Tape, Var};
 
-/// Elements of the largest piece of the logits that exists at one time.
-const LOGITS_MAX: usize = 4 << 20;
-/// Fewest rows of a piece, so that packing the matrix is worth its while.
-const ROWS_MIN: usize = 64;
+/// Elements of a piece of the logits, which so stays near the cores; unless the piece had too few rows.
+const LOGITS: usize = 4 << 20;
+/// Fewest rows of a piece: each packs the whole matrix twice and reads and writes its gradient.
+const ROWS_MIN: usize = 1024;
 
 /// The matrix (vocabulary × width) and bias of the map to the vocabulary.
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +57,17 @@ pub fn cross_entropy(
 ) -> (Var, LossSum) {
     let x = input.value().clone();
     assert_eq!(x.rows(), targets.len(), "each row needs one target");
+    let precision = tape.precision();
+    let factor = precision.factor(&x);
     let tokens = vocabulary.matrix.value().rows();
-    let rows_at_once = (LOGITS_MAX / tokens.max(1)).max(ROWS_MIN);
+    let rows_at_once = (LOGITS / tokens.max(1)).max(ROWS_MIN);
     let mut sum = LossSum { nats: 0.0, count: targets.len() as u64 };
     let mut dx = input.needs_grad().then(|| Buffer::scratch(x.len()));
     for (piece, targets) in targets.chunks(rows_at_once).enumerate() {
         let columns = x.columns();
-        let range = piece * rows_at_once * columns..(piece * rows_at_once + targets.len()) * columns;
-        let rows = MatRef::row_major(&x[range.clone()], targets.len(), columns);
-        let mut piece = Piece::new(tape.precision(), rows, vocabulary);
+        let rows = piece * rows_at_once..piece * rows_at_once + targets.len();
+        let range = rows.start * columns..rows.end * columns;
+        let mut piece = Piece::new(precision, factor.matrix().rows(rows), vocabulary, targets.len());
         sum.nats += piece.loss(targets, scale);
         if let Some(dx) = &mut dx {
             piece.input_gradient(&mut dx[range]);
@@ -84,21 +86,19 @@ pub fn cross_entropy(
 /// Some rows with their logits, which become the gradient of the logits.
 struct Piece<'a> {
     precision: Precision,
-    x: MatRef<'a>,
+    x: Matrix<'a>,
+    rows: usize,
     vocabulary: Vocabulary<'a>,
     logits: Buffer,
 }
 
 impl<'a> Piece<'a> {
-    fn new(precision: Precision, x: MatRef<'a>, vocabulary: Vocabulary<'a>) -> Self {
+    fn new(precision: Precision, x: Matrix<'a>, vocabulary: Vocabulary<'a>, rows: usize) -> Self {
         let matrix = vocabulary.matrix.value();
-        let mut logits = Buffer::scratch(x.shape().0 * matrix.rows());
-        let transposed = MatRef::row_major(matrix, matrix.rows(), matrix.columns()).transposed();
-        precision.matmul(x, transposed, &mut logits, Accumulate::Overwrite);
-        if let Some(bias) = vocabulary.bias {
-            add_rows(&mut logits, bias.value());
-        }
-        Self { precision, x, vocabulary, logits }
+        let mut logits = Buffer::scratch(rows * matrix.rows());
+        let bias = vocabulary.bias.map(|bias| &**bias.value());
+        precision.matmul(x, Matrix::of(matrix).transposed(), &mut logits, Accumulate::Overwrite, bias);
+        Self { precision, x, rows, vocabulary, logits }
     }
 
     /// The summed loss; turns the logits into their gradient.
@@ -108,21 +108,20 @@ impl<'a> Piece<'a> {
         losses.iter().map(|&nats| f64::from(nats)).sum()
     }
 
-    fn gradient(&self) -> MatRef<'_> {
-        MatRef::row_major(&self.logits, self.x.shape().0, self.vocabulary.matrix.value().rows())
+    fn gradient(&self) -> Matrix<'_> {
+        Matrix::F32(MatRef::row_major(&self.logits, self.rows, self.vocabulary.matrix.value().rows()))
     }
 
     fn input_gradient(&self, dx: &mut [f32]) {
-        let matrix = self.vocabulary.matrix.value();
-        let matrix = MatRef::row_major(matrix, matrix.rows(), matrix.columns());
-        self.precision.matmul(self.gradient(), matrix, dx, Accumulate::Overwrite);
+        let matrix = Matrix::of(self.vocabulary.matrix.value());
+        self.precision.matmul(self.gradient(), matrix, dx, Accumulate::Overwrite, None);
     }
 
     fn vocabulary_gradients(&self, tape: &mut Tape) {
         let Vocabulary { matrix, bias } = self.vocabulary;
         if matrix.needs_grad() {
             tape.gradient_in_advance(matrix, |gradient, mode| {
-                self.precision.matmul(self.gradient().transposed(), self.x, gradient, mode);
+                self.precision.matmul(self.gradient().transposed(), self.x, gradient, mode, None);
             });
         }
         if let Some(bias) = bias.filter(|bias| bias.needs_grad()) {
