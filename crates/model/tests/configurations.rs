@@ -189,3 +189,52 @@ fn what_this_program_does_not_compute_is_refused() {
     // A pattern of nothing leaves no layer with full sight, and divides nothing.
     assert!(spec(with(gemma_3_1b(), "sliding_window_pattern", json!(0))).is_local(25));
 }
+
+/// Replaces every value, one at a time, objects within objects too.
+fn each_replaced(value: &Value, by: &Value, see: &mut dyn FnMut(Value)) {
+    let Some(fields) = value.as_object() else { return };
+    for (name, old) in fields {
+        see(with(value.clone(), name, by.clone()));
+        each_replaced(old, by, &mut |inner| see(with(value.clone(), name, inner)));
+    }
+}
+
+#[test]
+fn no_value_of_any_field_breaks_the_reader() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let hostile = [
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(1u64 << 20),
+        json!(u64::MAX),
+        json!(1e308),
+        json!(-0.5),
+        json!(true),
+        Value::Null,
+        json!(""),
+        json!("gelu"),
+        json!([]),
+        json!(["full_attention"]),
+        json!({}),
+    ];
+    let (mut read, mut refused) = (0, 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let config = std::fs::read(entry.unwrap().path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        for by in &hostile {
+            each_replaced(&config, by, &mut |changed| match read_config(changed.to_string().as_bytes()) {
+                Ok((family, spec, _)) => {
+                    // What is read can be counted and written again.
+                    assert!(family.holds(&spec), "{changed}");
+                    read += 1;
+                }
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    refused += 1;
+                }
+            });
+        }
+    }
+    assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
+}
