@@ -32,9 +32,14 @@ pub(crate) fn resume(
         return Ok(None);
     }
     let Some(checkpoint) = store.latest(observer)? else { return Ok(None) };
-    let state = TrainState::read(&checkpoint)?;
+    let mut state = TrainState::read(&checkpoint)?;
     match state.identity.difference(identity) {
-        None => Ok(Some(state)),
+        None => {
+            // A machine of other memory may go on in other parts.
+            let plan = &mut state.plan;
+            plan.sequences_at_once = options.at_once.unwrap_or(plan.sequences_at_once).clamp(1, plan.sequences);
+            Ok(Some(state))
+        }
         // The run was killed after its model had been written, before its checkpoints were removed.
         Some(_) if state.is_complete() && Artifact::open(target).is_ok() => {
             clear(store)?;

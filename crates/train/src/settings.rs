@@ -46,6 +46,10 @@ pub struct PretrainOptions {
     pub document_mask: bool,
     /// Decides the initial weights and the order of the data.
     pub seed: u64,
+    /// Sequences that go through the model at once, at most; the gradients of a step's parts are added up. Changes the
+    /// result by rounding only, so a resume may ask for another number.
+    #[serde(skip)]
+    pub at_once: Option<usize>,
     /// Steps between checkpoints; about a minute's worth when not given. Does not change the result.
     #[serde(skip)]
     pub checkpoint_every: Option<u64>,
@@ -71,6 +75,7 @@ impl Default for PretrainOptions {
             weight_decay: None,
             document_mask: false,
             seed: 0,
+            at_once: None,
             checkpoint_every: None,
             fresh: false,
         }
@@ -99,6 +104,7 @@ impl PretrainOptions {
         real("weight-decay", self.weight_decay, 10.0, true)?;
         whole("steps", self.steps, 1, STEPS_MAX)?;
         whole("warmup", self.warmup, 0, STEPS_MAX)?;
+        whole("at-once", size(self.at_once), 1, BATCH_TOKENS_MAX as u64)?;
         whole("checkpoint-every", self.checkpoint_every, 1, STEPS_MAX)?;
         whole("width", size(self.width), 2, 1 << 16)?;
         whole("layers", size(self.layers), 1, 1 << 10)?;

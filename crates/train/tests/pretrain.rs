@@ -106,6 +106,31 @@ fn a_run_that_is_cancelled_at_any_step_ends_with_the_same_bits() {
 }
 
 #[test]
+fn half_the_sequences_at_once_from_the_start_or_a_resume_give_the_same_losses() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let losses = |name: &str, parts: &[(Option<usize>, Option<u64>)]| {
+        let mut losses = Vec::new();
+        for &(at_once, cancel_after) in parts {
+            let watcher = Watcher { cancel_after, ..Watcher::default() };
+            fixture.run(&PretrainOptions { at_once, ..tiny(50) }, name, &watcher).unwrap();
+            losses.append(&mut watcher.seen.lock().unwrap().losses);
+        }
+        assert_eq!(losses.len(), 50);
+        losses
+    };
+    // The batch of four sequences, whole.
+    let whole = losses("whole", &[(None, None)]);
+    let runs = [("halves", vec![(Some(2), None)]), ("resumed", vec![(None, Some(20)), (Some(2), None)])];
+    for (name, parts) in runs {
+        let off = losses(name, &parts).iter().zip(&whole).fold(0.0, |off: f64, (a, b)| off.max((a.1 - b.1).abs()));
+        println!("{name}: {off:.1e} apart");
+        assert!(off <= 1e-5, "{name}: {off}");
+        assert!(fixture.weights(name) != fixture.weights("whole"), "{name}: it was done in parts");
+    }
+}
+
+#[test]
 fn a_document_mask_is_part_of_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());

@@ -64,6 +64,9 @@ pub struct Pretrain {
     /// Decides the first weights and the order of the data
     #[arg(long, value_name = "N", default_value_t = Self::default().seed)]
     pub seed: u64,
+    /// Sequences that go through the model at once: fewer need less memory and change the result by rounding only
+    #[arg(long, value_name = "N")]
+    pub at_once: Option<usize>,
     /// Steps between checkpoints; about a minute's worth when not given
     #[arg(long, value_name = "N")]
     pub checkpoint_every: Option<u64>,
@@ -92,6 +95,7 @@ impl Default for Pretrain {
             weight_decay: options.weight_decay,
             document_mask: options.document_mask,
             seed: options.seed,
+            at_once: options.at_once,
             checkpoint_every: options.checkpoint_every,
             fresh: options.fresh,
         }
@@ -115,6 +119,7 @@ impl Pretrain {
             weight_decay: self.weight_decay,
             document_mask: self.document_mask,
             seed: self.seed,
+            at_once: self.at_once,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
         }

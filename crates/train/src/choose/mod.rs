@@ -116,7 +116,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         objective: options.objective.clone(),
         context,
         sequences,
-        sequences_at_once: (ROWS_AT_ONCE / context).clamp(1, sequences),
+        sequences_at_once: options.at_once.unwrap_or(ROWS_AT_ONCE / context).clamp(1, sequences),
         schedule: Schedule {
             peak: options.learning_rate.unwrap_or_else(|| learning_rate(spec.width)),
             floor: LEARNING_RATE_FLOOR,
