@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use luban_kernels::matmul::{self, Accumulate, MatRef};
-use luban_kernels::{bf16, elementwise};
+use luban_kernels::{bf16, cpu, elementwise};
 use serde::{Deserialize, Serialize};
 
 use crate::storage::{Buffer, Tensor};
@@ -26,6 +26,11 @@ pub enum Precision {
 impl Precision {
     /// Every precision.
     pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// The fastest whose results are as good: bf16 where the machine has instructions for it.
+    pub fn of_this_machine() -> Self {
+        if cpu::isa() == cpu::Isa::Avx512Bf16 { Self::Bf16 } else { Self::F32 }
+    }
 
     /// What options call it.
     pub fn name(self) -> &'static str {

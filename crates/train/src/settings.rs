@@ -1,6 +1,7 @@
 //! What is asked of a run, and what follows from it.
 
 use luban_model::Spec;
+use luban_tensor::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -24,6 +25,9 @@ pub struct PretrainOptions {
     pub steps: Option<u64>,
     /// What training minimises; see [`crate::objective::registry`].
     pub objective: String,
+    /// What matrix products round their factors to; where it is not given, bf16 on a machine that has instructions for
+    /// it and f32 elsewhere.
+    pub precision: Option<Precision>,
     /// Width of the residual stream.
     pub width: Option<usize>,
     /// Blocks.
@@ -64,6 +68,7 @@ impl Default for PretrainOptions {
             minutes: 3.0,
             steps: None,
             objective: "causal".to_owned(),
+            precision: None,
             width: None,
             layers: None,
             heads: None,
@@ -124,6 +129,9 @@ fn fail<T>(name: &'static str, found: impl ToString, expected: String) -> Result
 pub struct Plan {
     /// What training minimises.
     pub objective: String,
+    /// What matrix products round their factors to.
+    #[serde(default)]
+    pub precision: Precision,
     /// The model.
     pub spec: Spec,
     /// Tokens of one sequence.

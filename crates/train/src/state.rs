@@ -97,7 +97,7 @@ impl TrainState {
     /// # Errors
     /// If there can be no such model.
     pub fn start(identity: Identity, plan: Plan, position: Position) -> Result<Self> {
-        let model = TrainableModel::init(plan.spec.clone(), plan.seed)?;
+        let model = TrainableModel::init(plan.spec.clone(), plan.seed)?.with_precision(plan.precision);
         let optimizer = AdamW::new(plan.optimizer, &model);
         Ok(Self { identity, plan, progress: Progress::start(position), model, optimizer })
     }
@@ -155,7 +155,8 @@ impl TrainState {
         let weights = Weights::open_named(checkpoint.map(TENSORS)?, &checkpoint.path(TENSORS)?)?;
         let model = TrainableModel::from_weights(plan.spec.clone(), |slot| {
             Ok(weights.to_f32(&format!("weight.{}", slot.name))?)
-        })?;
+        })?
+        .with_precision(plan.precision);
         let moment = |kind: &str, parameter: &Parameter| {
             let name = format!("{kind}.{}", parameter.name);
             let values = weights.to_f32(&name)?;

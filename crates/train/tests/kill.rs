@@ -1,4 +1,5 @@
-//! Kill -9 at random moments of a run, then resume: the weights end bit-identical to those of an unbroken run.
+//! Kill -9 at random moments of a run, then resume, with another number of threads: the weights end bit-identical to
+//! those of an unbroken run, in every precision.
 //!
 //! `LUBAN_FAULT_KILLS` sets the number of kills, `LUBAN_FAULT_SEED` their moments.
 
@@ -11,28 +12,35 @@ use std::time::{Duration, Instant};
 
 use common::{Fixture, tiny};
 use luban_base::random::Stream;
-use luban_train::PretrainOptions;
+use luban_kernels::pool;
+use luban_train::{Precision, PretrainOptions};
 
 const CHILD: &str = "LUBAN_TEST_KILL_CHILD";
-const KILLS: u64 = 3;
+const PRECISION: &str = "LUBAN_TEST_KILL_PRECISION";
+const THREADS: &str = "LUBAN_TEST_KILL_THREADS";
+/// At least one run of each precision.
+const KILLS: u64 = 4;
 
-fn options() -> PretrainOptions {
+fn options(precision: Precision) -> PretrainOptions {
     // A checkpoint after every step, so that many kills hit a save.
-    PretrainOptions { checkpoint_every: Some(1), ..tiny(40) }
+    PretrainOptions { checkpoint_every: Some(1), precision: Some(precision), ..tiny(40) }
 }
 
 /// What the child does; no test of its own.
 #[test]
 fn child() {
     if let Some(dir) = env::var_os(CHILD) {
-        Fixture::open(Path::new(&dir)).finish(&options(), "model");
+        let precision = env::var(PRECISION).unwrap().parse().unwrap();
+        pool::set_global_threads(env::var(THREADS).unwrap().parse().unwrap());
+        Fixture::open(Path::new(&dir)).finish(&options(precision), &format!("model-{precision}"));
     }
 }
 
-fn spawn(dir: &Path) -> Child {
+fn spawn(dir: &Path, precision: Precision, threads: u64) -> Child {
     let program = env::current_exe().unwrap();
     let mut command = Command::new(program);
-    command.args(["child", "--exact"]).env(CHILD, dir).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.args(["child", "--exact"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env(CHILD, dir).env(PRECISION, precision.name()).env(THREADS, threads.to_string()).spawn().unwrap()
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -44,27 +52,35 @@ fn kills_at_random_moments_change_no_bit() {
     let (kills, seed) = (number("LUBAN_FAULT_KILLS", KILLS), number("LUBAN_FAULT_SEED", 1));
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());
-    let start = Instant::now();
-    assert!(spawn(dir.path()).wait().unwrap().success());
-    let whole = start.elapsed();
-    let unbroken = fixture.weights("model");
-
     let draws = Stream::new(seed, &[]);
-    let mut killed = 0;
-    let mut rounds = 0;
-    while killed < kills {
-        std::fs::remove_dir_all(dir.path().join("model")).unwrap();
-        // Two kills a run, each somewhere in the time that the whole run took.
+    let (mut killed, mut rounds) = (0, 0);
+    let mut unbroken = Vec::new();
+    for precision in Precision::ALL {
+        let start = Instant::now();
+        assert!(spawn(dir.path(), precision, 2).wait().unwrap().success());
+        unbroken.push((precision, start.elapsed(), fixture.weights(&format!("model-{precision}"))));
+    }
+    for (precision, whole, weights) in unbroken.iter().cycle() {
+        if killed >= kills {
+            break;
+        }
+        let name = format!("model-{precision}");
+        std::fs::remove_dir_all(dir.path().join(&name)).unwrap();
+        // Two kills a run, each somewhere in the time that the whole run took; each start with one to three threads.
         for _ in 0..2 {
-            let mut child = spawn(dir.path());
+            let mut child = spawn(dir.path(), *precision, 1 + rounds % 3);
             std::thread::sleep(whole.mul_f32(draws.uniform_at(rounds)) + Duration::from_millis(1));
             rounds += 1;
             killed += u64::from(child.try_wait().unwrap().is_none());
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        assert!(spawn(dir.path()).wait().unwrap().success(), "seed {seed}: the run after kill {killed} failed");
-        assert!(fixture.weights("model") == unbroken, "seed {seed}: after kill {killed} the weights differ");
+        let ended = spawn(dir.path(), *precision, 1 + rounds % 3).wait().unwrap();
+        assert!(ended.success(), "seed {seed}: the run in {precision} after kill {killed} failed");
+        assert!(
+            fixture.weights(&name) == *weights,
+            "seed {seed}: after kill {killed} the weights in {precision} differ"
+        );
         assert!(rounds < 100 * (kills + 1), "the machine is too fast or too slow for these kills");
     }
     println!("{killed} kills, seed {seed}: every resumed run ended with the same bits");

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use luban_artifact::{Artifact, Kind};
 use luban_train::schedule::Decay;
-use luban_train::{Outcome, PretrainOptions};
+use luban_train::{Outcome, Precision, PretrainOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,6 +31,9 @@ pub struct Pretrain {
     /// What training minimises: causal or masked
     #[arg(long, value_name = "NAME", default_value_t = Self::default().objective)]
     pub objective: String,
+    /// What matrix products round their factors to: f32 or bf16; bf16 by default where the machine is made for it
+    #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
+    pub precision: Option<Precision>,
     /// Width of the model
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
@@ -84,6 +87,7 @@ impl Default for Pretrain {
             minutes: options.minutes,
             steps: options.steps,
             objective: options.objective,
+            precision: options.precision,
             width: options.width,
             layers: options.layers,
             heads: options.heads,
@@ -108,6 +112,7 @@ impl Pretrain {
             minutes: self.minutes,
             steps: self.steps,
             objective: self.objective.clone(),
+            precision: self.precision,
             width: self.width,
             layers: self.layers,
             heads: self.heads,

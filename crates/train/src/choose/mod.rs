@@ -14,6 +14,7 @@ mod probe;
 use luban_data::loader::STRATA_MAX;
 use luban_model::Spec;
 use luban_model::spec::Head;
+use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
 use crate::optimizer::AdamWSettings;
@@ -109,11 +110,13 @@ pub struct Task {
 pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedometer) -> Result<Choice> {
     options.validate()?;
     let mut notes = Vec::new();
-    let (width, layers) = choose_shape(options, task, machine, &mut notes)?;
+    let precision = options.precision.unwrap_or_else(Precision::of_this_machine);
+    let (width, layers) = choose_shape(options, task, machine, precision, &mut notes)?;
     let spec = spec(options, task, width, layers)?;
     let (context, sequences) = choose_batch(options, &spec)?;
     let mut plan = Plan {
         objective: options.objective.clone(),
+        precision,
         context,
         sequences,
         sequences_at_once: options.at_once.unwrap_or(ROWS_AT_ONCE / context).clamp(1, sequences),
@@ -158,6 +161,7 @@ fn choose_shape(
     options: &PretrainOptions,
     task: Task,
     machine: &mut dyn Speedometer,
+    precision: Precision,
     notes: &mut Vec<String>,
 ) -> Result<(usize, usize)> {
     if let (Some(width), Some(layers)) = (options.width, options.layers) {
@@ -165,12 +169,12 @@ fn choose_shape(
     }
     let (probe_width, probe_layers) = (192, 4);
     let probe = spec(&PretrainOptions::default(), task, probe_width, probe_layers)?;
-    let speed = machine.flops_per_second(&probe)?;
+    let speed = machine.flops_per_second(&probe, precision)?;
     let budget = speed * 60.0 * options.minutes;
     let wanted = parameters_for(budget);
     let shape = nearest_shape(options, task, wanted)?;
     notes.push(format!(
-        "this machine trains at {:.0} GFLOP/s; {} minutes are {:.1e} operations, best spent on about {} parameters",
+        "this machine trains at {:.0} GFLOP/s in {precision}; {} minutes are {:.1e} operations, best spent on about {} parameters",
         speed / 1e9,
         options.minutes,
         budget,

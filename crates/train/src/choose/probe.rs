@@ -6,6 +6,7 @@ use luban_base::random::Stream;
 use luban_model::Spec;
 use luban_model::spec::Head;
 use luban_model::training::TrainableModel;
+use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
 use crate::objective::{Causal, Example, Masked, Objective};
@@ -28,7 +29,7 @@ pub trait Speedometer {
     ///
     /// # Errors
     /// If the model cannot be trained, or the run was cancelled.
-    fn flops_per_second(&mut self, probe: &Spec) -> Result<f64>;
+    fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64>;
 
     /// Seconds of one step of a plan.
     ///
@@ -46,22 +47,22 @@ pub struct Machine<'a> {
 }
 
 impl Speedometer for Machine<'_> {
-    fn flops_per_second(&mut self, probe: &Spec) -> Result<f64> {
+    fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
-        let step_s = self.measure(probe, sequences, sequences)?;
+        let step_s = self.measure(probe, precision, sequences, sequences)?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
     }
 
     fn step_seconds(&mut self, plan: &Plan) -> Result<f64> {
-        self.measure(&plan.spec, plan.sequences, plan.sequences_at_once)
+        self.measure(&plan.spec, plan.precision, plan.sequences, plan.sequences_at_once)
     }
 }
 
 impl Machine<'_> {
     /// The median seconds of a step.
-    fn measure(&self, spec: &Spec, sequences: usize, at_once: usize) -> Result<f64> {
-        let mut model = TrainableModel::init(spec.clone(), 0)?;
+    fn measure(&self, spec: &Spec, precision: Precision, sequences: usize, at_once: usize) -> Result<f64> {
+        let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
         let examples = random_examples(spec, sequences, spec.context);
         let mut seconds = Vec::new();

@@ -8,7 +8,7 @@ struct Fake {
 }
 
 impl Speedometer for Fake {
-    fn flops_per_second(&mut self, _: &Spec) -> Result<f64> {
+    fn flops_per_second(&mut self, _: &Spec, _: Precision) -> Result<f64> {
         self.asked += 1;
         Ok(self.flops_per_second)
     }
