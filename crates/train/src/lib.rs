@@ -6,6 +6,7 @@
 //! - [`objective`]: what training minimises; one file an objective.
 //! - [`optimizer`], [`schedule`]: how gradients become changes of weights.
 //! - [`step`]: one optimizer step; what the loop runs and [`mod@bench`] measures.
+//! - [`curve`]: the losses of a run of which everything is given, to hold against other programs.
 //! - [`state`]: the whole of what a resume needs.
 //! - [`monitor`]: the loss on held-out text, and samples.
 //!
@@ -20,6 +21,7 @@
 pub mod bench;
 mod checkpoints;
 pub mod choose;
+pub mod curve;
 mod error;
 mod export;
 pub mod monitor;

@@ -1,11 +1,19 @@
-//! `luban bench`: what this machine can do, and what training makes of it.
+//! `luban bench`: what this machine can do, what training makes of it, and whether it computes what others compute.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use luban_artifact::ModelFiles;
 use luban_base::clock::SystemClock;
+use luban_flow::stages;
 use luban_kernels::limits;
 use luban_kernels::pool;
-use luban_train::Precision;
 use luban_train::bench::{Measured, Rounds, measure, shape};
+use luban_train::choose::LEARNING_RATE_FLOOR;
+use luban_train::curve::{Curve as Steps, CurveOptions, Tokens};
+use luban_train::optimizer::AdamWSettings;
+use luban_train::schedule::{Decay, Schedule};
+use luban_train::{Precision, PretrainOptions};
 use serde_json::json;
 
 use crate::args::Global;
@@ -16,6 +24,7 @@ use crate::output::{self, Outcome};
 #[derive(Subcommand)]
 pub enum Bench {
     Train(Train),
+    Curve(Curve),
     Limits(Limits),
 }
 
@@ -34,6 +43,38 @@ pub struct Train {
     /// Least number of timed steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub steps: usize,
+}
+
+/// Loss of each step on given weights and tokens
+///
+/// Trains a given model on given tokens and prints each step, so that the losses compare with those of another program
+/// on the same data. The step and its constants are those of `luban pretrain`.
+#[derive(Args, Debug)]
+pub struct Curve {
+    /// The model to begin with: a decoder in a Hugging Face folder
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// A safetensors file of one tensor of token ids, steps x sequences x (length + 1)
+    #[arg(long, value_name = "FILE")]
+    pub tokens: PathBuf,
+    /// Steps to train; every one has its tokens
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub steps: u64,
+    /// Highest learning rate
+    #[arg(long, value_name = "X", default_value_t = 1e-3)]
+    pub learning_rate: f64,
+    /// Steps over which the learning rate rises
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub warmup: u64,
+    /// How the learning rate falls, to a twentieth: cosine or linear
+    #[arg(long, value_name = "NAME", default_value = "cosine", value_parser = stages::word::<Decay>)]
+    pub decay: Decay,
+    /// Sequences that go through the model at once; all of a step's when not given
+    #[arg(long, value_name = "N")]
+    pub at_once: Option<usize>,
+    /// f32 or bf16: what matrix products round their factors to
+    #[arg(long, default_value_t = Precision::F32)]
+    pub precision: Precision,
 }
 
 /// Memory bandwidth and arithmetic peak of this machine
@@ -73,6 +114,34 @@ fn describe(measured: &Measured, rss: Option<u64>) -> String {
         rows.push(row("peak memory, MB", grouped(rss)));
     }
     table("lr", &rows)
+}
+
+/// Prints the steps of a run.
+pub fn curve(options: &Curve, global: &Global) -> Outcome {
+    let Curve { steps, learning_rate, warmup, at_once, .. } = *options;
+    let (steps, learning_rate, warmup) = (Some(steps), Some(learning_rate), Some(warmup));
+    PretrainOptions { steps, learning_rate, warmup, at_once, ..PretrainOptions::default() }.validate()?;
+    let schedule = Schedule {
+        peak: options.learning_rate,
+        floor: LEARNING_RATE_FLOOR,
+        warmup_steps: options.warmup,
+        steps: options.steps,
+        decay: options.decay,
+    };
+    let optimizer = AdamWSettings::default();
+    let settings = CurveOptions { schedule, optimizer, at_once, precision: options.precision };
+    let steps = Steps::open(&ModelFiles::open(&options.model)?, Tokens::open(&options.tokens)?, settings)?;
+    for point in steps {
+        let point = point?;
+        match global.json {
+            true => output::json(&json!(point))?,
+            false => output::text(&format!(
+                "step {:>6}  loss {:.6}  gradient norm {:.4}  learning rate {:.3e}\n",
+                point.step, point.loss, point.gradient_norm, point.learning_rate
+            ))?,
+        }
+    }
+    Ok(())
 }
 
 /// Measures limits with one thread, then with all.

@@ -36,7 +36,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Compress and evaluate", &["quantize", "eval perplexity", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
-    ("Machine", &["bench train", "bench limits", "completions"]),
+    ("Machine", &["bench train", "bench curve", "bench limits", "completions"]),
 ];
 
 /// Every command. What each does is said where its options are.
@@ -89,6 +89,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Lineage(options) => lineage::run(&options, global),
         Command::Verify(options) => verify::run(&options, global),
         Command::Bench(bench::Bench::Train(options)) => bench::train(&options, global),
+        Command::Bench(bench::Bench::Curve(options)) => bench::curve(&options, global),
         Command::Bench(bench::Bench::Limits(options)) => bench::limits(&options, global),
         Command::Completions(options) => completions::run(&options),
     }

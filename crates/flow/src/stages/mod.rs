@@ -19,6 +19,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Reads a word of the command line as the recipe would read it.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+///
+/// # Errors
+/// Says which words there are.
+pub fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
 }
