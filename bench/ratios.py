@@ -1,4 +1,4 @@
-"""The table of train.sh: medians of its runs and the ratios of luban to PyTorch.
+"""The tables of train.sh: medians of its runs and the ratios of luban to PyTorch.
 
     ratios.py results/train.jsonl
 """
@@ -7,28 +7,59 @@ import json
 import statistics
 import sys
 
-HEADER = ["config", "luban f32", "torch f32", "ratio", "torch bf16", "ratio", "luban MB", "torch f32 MB"]
-
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as lines:
         runs = [json.loads(line) for line in lines]
-    print(" | ".join(HEADER))
-    for config in dict.fromkeys(run["config"] for run in runs):
-        ours, f32, bf16 = (
-            [run for run in runs if run["config"] == config and side(run) == wanted]
-            for wanted in (("luban", "f32"), ("torch", "f32"), ("torch", "bf16"))
-        )
-        speed = median(ours, "tok_s")
-        row = [config, f"{speed:.0f}"]
-        for theirs in (f32, bf16):
-            row += [f"{median(theirs, 'tok_s'):.0f}", f"{speed / median(theirs, 'tok_s'):.2f}"]
-        row += [f"{median(ours, 'peak_rss_mb'):.0f}", f"{median(f32, 'peak_rss_mb'):.0f}"]
-        print(" | ".join(row))
+    peaks = best_peaks([run for run in runs if run["bench"] == "limits"])
+    runs = [run for run in runs if run["bench"] != "limits"]
+    configs = list(dict.fromkeys(run["config"] for run in runs))
+    print(f"register peak: f32 {peaks['f32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s\n")
+    summary = {"bench": "train_ratios"}
+    for precision in ("f32", "bf16"):
+        speeds = []
+        print(f"luban in {precision}")
+        print("config | luban tok/s | share of peak | torch tok/s | ratio | luban MB | torch MB | ratio")
+        for config in configs:
+            of_config = [run for run in runs if run["config"] == config]
+            ours = [run for run in of_config if not is_torch(run) and run["precision"] == precision]
+            # f32 against f32; bf16 against the fastest of what PyTorch offers.
+            theirs = fastest([run for run in of_config if is_torch(run)], precision)
+            speed, memory = (median(ours, field) / median(theirs, field) for field in ("tok_s", "peak_rss_mb"))
+            speeds.append(speed)
+            share = median(ours, "gflops") / peaks[precision]
+            print(
+                f"{config} | {median(ours, 'tok_s'):.0f} | {share:.2f} | {median(theirs, 'tok_s'):.0f} | {speed:.2f}"
+                f" | {median(ours, 'peak_rss_mb'):.0f} | {median(theirs, 'peak_rss_mb'):.0f} | {memory:.2f}"
+            )
+            summary[f"{precision}_{config}"] = {"speed": speed, "memory": memory, "share_of_peak": share}
+        mean = statistics.geometric_mean(speeds)
+        print(f"geometric mean of the speeds' ratios: {mean:.2f}\n")
+        summary[f"{precision}_geometric_mean"] = mean
+    print(json.dumps(summary))
 
 
-def side(run):
-    return ("torch" if run.get("bench") == "train_torch" else "luban", run["precision"])
+def best_peaks(limits):
+    most_threads = max(run["threads"] for run in limits)
+    of_all = [run for run in limits if run["threads"] == most_threads]
+    return {
+        "f32": max(run["f32_gflops"] for run in of_all),
+        "bf16": max(run["bf16_gflops"] or run["f32_gflops"] for run in of_all),
+    }
+
+
+def fastest(runs, precision):
+    """The runs of the fastest mode: of f32 alone, or of all."""
+    modes = {}
+    for run in runs:
+        modes.setdefault((run["precision"], run["compile"]), []).append(run)
+    if precision == "f32":
+        return modes["f32", False]
+    return max(modes.values(), key=lambda runs: median(runs, "tok_s"))
+
+
+def is_torch(run):
+    return run["bench"] == "train_torch"
 
 
 def median(runs, field):
