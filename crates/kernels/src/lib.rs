@@ -24,6 +24,7 @@
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`elementwise`] | the rest of a transformer |
 //! | [`optim`], [`quantize`] | AdamW; int8 weights |
+//! | [`bf16`], [`formats`] | rounding to bf16; to fp16, and to fp8 with scales |
 //! | [`limits`] | what the machine can do at most |
 //! | [`reference`] | slow and clear versions of them all, for f32 and f64 |
 #![allow(unsafe_code)]
@@ -35,6 +36,7 @@ pub mod buffer;
 pub mod cpu;
 pub mod elementwise;
 pub mod embedding;
+pub mod formats;
 pub mod limits;
 pub mod loss;
 pub mod matmul;

@@ -3,6 +3,7 @@
 //! In f64 they also serve finite-difference checks of the backward kernels.
 
 mod attention;
+mod formats;
 pub mod norm;
 mod scalar;
 
@@ -12,6 +13,7 @@ use crate::loss::IGNORED;
 use crate::optim::AdamW;
 
 pub use attention::{attention, attention_backward};
+pub use formats::{quantize_fp8, round};
 pub use scalar::{Float, erf};
 
 /// `a` (m × k) times `b` (k × n): every output one chain of fused multiply-adds over k, from `start` (m × n) or zero.
