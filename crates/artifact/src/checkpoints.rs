@@ -69,14 +69,33 @@ impl CheckpointStore {
         Ok(None)
     }
 
+    /// The checkpoint of a step, if it is whole.
+    ///
+    /// # Errors
+    /// If it is not there or damaged.
+    pub fn open_step(&self, step: u64) -> Result<Artifact> {
+        whole(&self.path(step))
+    }
+
     /// Removes all but the newest `keep` whole checkpoints (at least one stays). Damaged ones do not count, and go
     /// when they are older than all that stay.
     ///
     /// # Errors
     /// If the folder cannot be read or a checkpoint cannot be removed.
     pub fn prune(&self, keep: usize) -> Result<()> {
+        self.prune_but(keep, None)
+    }
+
+    /// As [`Self::prune`], but the checkpoint of step `spared` stays in any case, and does not count.
+    ///
+    /// # Errors
+    /// As [`Self::prune`].
+    pub fn prune_but(&self, keep: usize, spared: Option<u64>) -> Result<()> {
         let mut kept = 0;
-        for (_, path) in self.steps()?.into_iter().rev() {
+        for (step, path) in self.steps()?.into_iter().rev() {
+            if Some(step) == spared {
+                continue;
+            }
             if kept >= keep.max(1) {
                 atomic::remove_dir(&path, MANIFEST)?;
             } else if has_sizes(&path) {

@@ -2,7 +2,7 @@
 //!
 //! Everything that makes a run depend on the outside goes through this crate: files that appear whole or not at
 //! all ([`atomic`]), digests ([`digest`]), counter-based random numbers ([`random`]), the clock ([`clock`]),
-//! cancellation ([`cancel`]) and what a long job reports while it runs ([`progress`]).
+//! cancellation ([`cancel`]), memory in use ([`memory`]) and what a long job reports while it runs ([`progress`]).
 //!
 //! ```
 //! use luban_base::random::Stream;
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod digest;
 pub mod error;
 pub mod fault;
+pub mod memory;
 pub mod progress;
 pub mod random;
 

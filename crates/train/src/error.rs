@@ -52,6 +52,22 @@ pub enum Error {
         /// Where the last good state is, and what to change.
         advice: String,
     },
+    /// A loss that rose far above what it was, and stayed there.
+    #[error(
+        "the loss rose at step {step} from about {usual:.3} and stayed high for {steps} steps, up to {loss:.3}; {advice}"
+    )]
+    Spiked {
+        /// The first step that was high, counted from 1.
+        step: u64,
+        /// Steps in succession.
+        steps: u64,
+        /// The last loss.
+        loss: f64,
+        /// The median loss before.
+        usual: f32,
+        /// Where the last good state is, and what to change.
+        advice: String,
+    },
     /// The run was asked to stop before it had begun.
     #[error("stopped before the first step; nothing was lost")]
     Cancelled,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::monitor::{HeldOut, Score};
+use crate::record::REPORT;
 use crate::state::TrainState;
 use crate::step::flops_per_token;
 
@@ -24,8 +25,10 @@ pub struct Trained<'a> {
     pub target: &'a Path,
     /// Sign it.
     pub keys: &'a Keys,
-    /// The final score and what was scored, if anything was.
-    pub validation: Option<(Score, &'a HeldOut)>,
+    /// What came of it, as [`metrics`] gives it.
+    pub metrics: Map<String, Value>,
+    /// The report of the run, if there is one.
+    pub report: Option<String>,
     /// The token that ends a text.
     pub eos: Option<u32>,
 }
@@ -54,8 +57,11 @@ pub fn write(trained: Trained<'_>) -> Result<Artifact> {
     writer.write("generation_config.json", &generation_config(trained.eos))?;
     writer.stage("pretrain").input("corpus", corpus).input("tokenizer", tokenizer);
     writer.settings(serde_json::to_value(&state.identity.options).unwrap_or_default());
-    for (name, value) in metrics(state, trained.validation) {
-        writer.metric(name, value);
+    if let Some(report) = &trained.report {
+        writer.write(REPORT, report.as_bytes())?;
+    }
+    for (name, value) in trained.metrics {
+        writer.metric(&name, value);
     }
     Ok(writer.commit(keys)?)
 }
@@ -73,7 +79,7 @@ fn generation_config(eos: Option<u32>) -> Vec<u8> {
 }
 
 /// What came of the run, and the plan, which has everything that another program needs to repeat it.
-fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Vec<(&'static str, Value)> {
+pub fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Map<String, Value> {
     let TrainState { plan, progress, .. } = state;
     let tokens_per_second = progress.tokens as f64 / progress.seconds.max(1e-9);
     let mut metrics = vec![
@@ -95,5 +101,5 @@ fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Vec<(&'
             ("validation_bytes", json!(held_out.bytes())),
         ]);
     }
-    metrics
+    metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

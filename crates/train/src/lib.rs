@@ -9,6 +9,8 @@
 //! - [`curve`]: the losses of a run of which everything is given, to hold against other programs.
 //! - [`state`]: the whole of what a resume needs.
 //! - [`monitor`]: the loss on held-out text, and samples.
+//! - [`guards`]: what stops a run, and which of its weights are kept.
+//! - [`record`]: what a person looks at: history, event files for TensorBoard, the report.
 //!
 //! ```
 //! use luban_train::schedule::{Decay, Schedule};
@@ -24,14 +26,18 @@ pub mod choose;
 pub mod curve;
 mod error;
 mod export;
+pub mod guards;
+mod inputs;
 pub mod monitor;
 pub mod objective;
 pub mod optimizer;
 pub mod pretrain;
+pub mod record;
 pub mod schedule;
 pub mod settings;
 pub mod state;
 pub mod step;
+mod suspects;
 
 pub use error::{Error, Result};
 pub use luban_tensor::Precision;

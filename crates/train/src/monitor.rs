@@ -112,6 +112,18 @@ impl HeldOut {
     }
 }
 
+/// Mean loss of one example, nats a target; 0 for one without targets.
+///
+/// # Errors
+/// If it does not suit the model.
+pub fn loss_of(model: &mut TrainableModel, example: &Example) -> Result<f64> {
+    let Assembled { batch, rows, targets } = Assembled::of(std::slice::from_ref(example));
+    if rows.is_empty() {
+        return Ok(0.0);
+    }
+    Ok(sum_of_losses(&model.logits(&batch, &rows)?, &targets) / targets.len() as f64)
+}
+
 /// The summed cross entropy of rows of logits, in nats; summed in the order of the rows.
 fn sum_of_losses(logits: &[f32], targets: &[u32]) -> f64 {
     let mut losses = vec![0.0; targets.len()];

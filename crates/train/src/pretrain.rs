@@ -11,20 +11,27 @@ use luban_base::clock::Clock;
 use luban_base::progress::{Event, Observer, StepEvent};
 use luban_base::random::Stream;
 use luban_data::Corpus;
-use luban_data::loader::{self, Loader, LoaderOptions, Sequence, Split};
+use luban_data::loader::{Loader, Position, Sequence};
+use luban_tensor::Precision;
 use luban_text::Tokenizer;
+use serde_json::{Value, json};
 
 use crate::checkpoints::{remove, resume};
 use crate::choose::{self, BYTES_PER_TOKEN, Machine, Task};
 use crate::error::{Error, Result};
 use crate::export;
-use crate::monitor::HeldOut;
+use crate::guards::{Guards, Keep, Spike};
+use crate::inputs::{held_out, open_loader, open_tokenizer, train_bytes};
+use crate::monitor::{self, HeldOut};
 use crate::objective::{self, Example, Objective};
+use crate::record::{Ending, Header, Recorder};
 use crate::settings::{Plan, PretrainOptions};
 use crate::state::{Identity, TrainState};
-use crate::step::{StepInput, StepReport, train_step};
+use crate::step::{StepInput, StepReport, flops_per_token, train_step};
+use crate::suspects::{self, Suspect};
 
 pub use crate::checkpoints::checkpoints_dir;
+pub use crate::record::run_dir;
 
 /// Label of the random streams of each training sample.
 const SAMPLES: u64 = 0x5E9;
@@ -78,7 +85,7 @@ pub enum Outcome {
 ///
 /// # Errors
 /// An option out of bounds, a corpus or tokenizer that cannot be read, checkpoints of another run, a loss that is no
-/// number, or a disk that refuses. Checkpoints stay.
+/// number or rises and stays high, or a disk that refuses. Checkpoints stay.
 pub fn pretrain(
     options: &PretrainOptions,
     corpus: &Artifact,
@@ -86,8 +93,10 @@ pub fn pretrain(
     target: &Path,
     context: Context<'_>,
 ) -> Result<Outcome> {
+    let recorder = Recorder::new(target, context.observer, context.clock);
+    let context = Context { observer: &recorder, ..context };
     match Run::open(options, corpus, tokenizer, target, context) {
-        Ok(run) => run.complete(),
+        Ok(run) => run.complete(&recorder),
         Err(Error::Cancelled) => Ok(Outcome::Interrupted { step: 0 }),
         Err(error) => Err(error),
     }
@@ -147,6 +156,7 @@ impl<'a> Run<'a> {
         };
         let held_out = held_out(&texts, &tokenizer, &state.plan, &*objective, VALIDATION_BYTES)?;
         if held_out.is_empty() {
+            check_needs_no_validation(options)?;
             let text = "the corpus holds no validation text: nothing will be measured on it";
             context.observer.event(&Event::Warning(text));
         }
@@ -168,7 +178,39 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn complete(mut self) -> Result<Outcome> {
+    fn complete(mut self, recorder: &Recorder<'_>) -> Result<Outcome> {
+        recorder.begin(self.state.progress.step, self.state.plan.schedule.steps, self.header());
+        let figures = |state: &TrainState| Value::Object(export::metrics(state, None));
+        match self.train(recorder) {
+            Ok(true) => self.finish(recorder),
+            Ok(false) => {
+                recorder.report(Ending::Interrupted, figures(&self.state));
+                Ok(Outcome::Interrupted { step: self.state.progress.step })
+            }
+            Err(error) => {
+                recorder.report(Ending::Failed(error.to_string()), figures(&self.state));
+                Err(error)
+            }
+        }
+    }
+
+    /// What the record says of the run.
+    fn header(&self) -> Header {
+        let TrainState { plan, identity, .. } = &self.state;
+        let json = |value: serde_json::Result<Value>| value.unwrap_or_default();
+        Header {
+            name: self.target.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            settings: json(serde_json::to_value(&identity.options)),
+            plan: json(serde_json::to_value(plan)),
+            inputs: json!({ "corpus": identity.corpus, "tokenizer": identity.tokenizer }),
+            steps_total: plan.schedule.steps,
+            parameters: plan.spec.parameters(),
+            flops_per_token: flops_per_token(&plan.spec, plan.context),
+        }
+    }
+
+    /// Does the steps that are left; says whether all are done, and not interrupted.
+    fn train(&mut self, recorder: &Recorder<'_>) -> Result<bool> {
         // From here on a kill loses no choice: the plan, which was measured, is on disk before the first step.
         if self.state.progress.step == 0 {
             self.save()?;
@@ -176,28 +218,30 @@ impl<'a> Run<'a> {
         while !self.state.is_complete() {
             if self.context.cancel.is_raised() {
                 self.save_if_new()?;
-                return Ok(Outcome::Interrupted { step: self.state.progress.step });
+                return Ok(false);
             }
+            recorder.measure_peak(self.state.plan.precision == Precision::Bf16);
             self.step()?;
-            self.watch()?;
-            if self.is_save_due() {
+            let best = self.watch()?;
+            if self.is_save_due() || (best && self.options.keep == Keep::Best) {
                 self.save()?;
             }
         }
         self.save_if_new()?;
-        self.finish()
+        Ok(true)
     }
 
     fn step(&mut self) -> Result<()> {
         let before = self.context.clock.elapsed();
-        let step = self.state.progress.step;
-        let Plan { schedule, sequences_at_once, .. } = self.state.plan;
+        let (step, position) = (self.state.progress.step, self.state.progress.position);
+        let Plan { schedule, sequences, sequences_at_once, .. } = self.state.plan;
         let learning_rate = schedule.at(step);
-        let examples = self.examples()?;
+        let loaded = self.loader.next(sequences)?;
+        let examples = self.examples(step, &loaded);
         let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate };
         let report = train_step(&mut self.state.model, &mut self.state.optimizer, input)?;
         if !report.is_finite() {
-            return Err(self.diverged(report));
+            return Err(self.diverged(report, position));
         }
         let seconds = (self.context.clock.elapsed() - before).as_secs_f64();
         self.state.progress.advance(report.loss, report.tokens, seconds, self.loader.position());
@@ -210,46 +254,55 @@ impl<'a> Run<'a> {
             tokens: report.tokens,
             seconds,
         }));
-        Ok(())
+        let guards = &mut self.state.progress.guards;
+        match guards.watch_step(step + 1, report.loss, position, self.options.spike_steps) {
+            Some(spike) => Err(self.spiked(spike, report.loss)),
+            None => Ok(()),
+        }
     }
 
-    /// The batch of the next step.
-    fn examples(&mut self) -> Result<Vec<Example>> {
+    /// The batch of a step, counted from 0.
+    fn examples(&self, step: u64, loaded: &[Sequence]) -> Vec<Example> {
         let Plan { sequences, seed, document_mask, .. } = self.state.plan;
-        let first = self.state.progress.step * sequences as u64;
-        let loaded = self.loader.next(sequences)?;
+        let first = step * sequences as u64;
         let draws = |sample: usize| Stream::new(seed, &[SAMPLES, first + sample as u64]);
         let example = |(sample, sequence): (usize, &Sequence)| {
             let example = self.objective.example(&sequence.tokens, draws(sample));
             if document_mask { example.cut(&sequence.segments) } else { example }
         };
-        Ok(loaded.iter().enumerate().map(example).collect())
+        loaded.iter().enumerate().map(example).collect()
     }
 
-    /// Measures and shows, now and then. Changes nothing of the state.
-    fn watch(&mut self) -> Result<()> {
+    /// Measures and shows, now and then; says whether the weights are the best so far. Changes nothing but the guards.
+    fn watch(&mut self) -> Result<bool> {
         let (step, steps) = (self.state.progress.step, self.state.plan.schedule.steps);
+        let PretrainOptions { keep, patience, .. } = *self.options;
         let due = |times: u64| step < steps && step.is_multiple_of((steps / times).max(1));
         if self.held_out.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        if due(VALIDATIONS) {
+        let mut best = false;
+        // The last weights are measured on all held-out text, but compare with others by what those were measured on.
+        if due(VALIDATIONS) || (keep == Keep::Best && step == steps) {
             let score = self.held_out.score(&mut self.state.model)?;
             let (loss, bits_per_byte) = (score.loss, score.bits_per_byte);
             self.context.observer.event(&Event::Validation { step, loss, bits_per_byte });
+            best = self.state.progress.guards.watch_validation(step, loss, patience);
         }
         if due(SAMPLES_SHOWN) && self.objective.causal() {
             let text = self.held_out.sample(&mut self.state.model, &self.tokenizer, step)?;
             self.context.observer.event(&Event::Sample { step, text: &text });
         }
-        Ok(())
+        Ok(best)
     }
 
+    /// While the loss is where it should not be, no checkpoint takes the place of one from before.
     fn is_save_due(&self) -> bool {
-        match self.options.checkpoint_every {
-            Some(steps) => self.state.progress.step - self.saved.step >= steps,
-            None => self.context.clock.elapsed() - self.saved.at >= CHECKPOINT_EVERY,
-        }
+        self.state.progress.guards.spike.is_none()
+            && match self.options.checkpoint_every {
+                Some(steps) => self.state.progress.step - self.saved.step >= steps,
+                None => self.context.clock.elapsed() - self.saved.at >= CHECKPOINT_EVERY,
+            }
     }
 
     fn save_if_new(&mut self) -> Result<()> {
@@ -259,13 +312,16 @@ impl<'a> Run<'a> {
     fn save(&mut self) -> Result<()> {
         let step = self.state.progress.step;
         self.store.save(step, self.context.keys, |writer| self.state.write(writer))?;
-        self.store.prune(CHECKPOINTS_KEPT)?;
+        let best = self.state.progress.guards.best.map(|best| best.step);
+        self.store.prune_but(CHECKPOINTS_KEPT, best.filter(|_| self.options.keep == Keep::Best))?;
         self.saved = Saved { step, at: self.context.clock.elapsed() };
         self.context.observer.event(&Event::Checkpoint { step });
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Outcome> {
+    fn finish(mut self, recorder: &Recorder<'_>) -> Result<Outcome> {
+        let ending = self.say_if_stopped();
+        let kept = self.take_best()?;
         let plan = &self.state.plan;
         let all = held_out(&self.texts, &self.tokenizer, plan, &*self.objective, FINAL_VALIDATION_BYTES_MAX)?;
         let score = match all.is_empty() {
@@ -276,29 +332,99 @@ impl<'a> Run<'a> {
             let (step, loss) = (self.state.progress.step, score.loss);
             self.context.observer.event(&Event::Validation { step, loss, bits_per_byte: score.bits_per_byte });
         }
+        let mut metrics = export::metrics(&self.state, score.map(|score| (score, &all)));
+        metrics.extend(kept.map(|step| ("kept_step".to_owned(), json!(step))));
+        let report = recorder.report(ending, Value::Object(metrics.clone()));
         let artifact = export::write(export::Trained {
             state: &self.state,
             corpus: self.corpus,
             tokenizer: self.tokenizer_artifact,
             target: self.target,
             keys: self.context.keys,
-            validation: score.map(|score| (score, &all)),
+            metrics,
+            report,
             eos: self.tokenizer.eos(),
         })?;
         remove(&self.store)?;
         Ok(Outcome::Finished(Box::new(artifact)))
     }
 
-    fn diverged(&self, report: StepReport) -> Error {
-        let StepReport { loss, gradient_norm, .. } = report;
-        let peak = self.state.plan.schedule.peak;
-        let advice = format!(
-            "the last good checkpoint, of step {}, is in {}; start anew with --fresh and a --learning-rate below {peak:.2e}",
-            self.saved.step,
-            checkpoints_dir(self.target).display(),
+    fn say_if_stopped(&self) -> Ending {
+        let Guards { best, validations_since_best, stopped, .. } = &self.state.progress.guards;
+        let (true, Some(best)) = (*stopped, best) else { return Ending::Finished };
+        let (step, steps) = (self.state.progress.step, self.state.plan.schedule.steps);
+        let text = format!(
+            "stopped after step {step} of {steps}: none of the last {validations_since_best} validations was better \
+             than {:.3}, that of step {}",
+            best.loss, best.step
         );
-        Error::Diverged { step: self.state.progress.step + 1, loss, gradient_norm, advice }
+        self.context.note(&text);
+        Ending::StoppedEarly(text)
     }
+
+    /// Puts the weights of the best validation in the place of the last ones, where that was asked for; gives the step
+    /// that they are of.
+    fn take_best(&mut self) -> Result<Option<u64>> {
+        let Some(best) = self.state.progress.guards.best.filter(|_| self.options.keep == Keep::Best) else {
+            return Ok(None);
+        };
+        if best.step != self.state.progress.step {
+            self.state.model = TrainState::read(&self.store.open_step(best.step)?)?.model;
+            self.context.note(&format!("keeping the weights of step {}, validation loss {:.3}", best.step, best.loss));
+        }
+        Ok(Some(best.step))
+    }
+
+    fn diverged(&mut self, report: StepReport, position: Position) -> Error {
+        let StepReport { loss, gradient_norm, .. } = report;
+        let step = self.state.progress.step + 1;
+        let advice = self.advice(step, position);
+        Error::Diverged { step, loss, gradient_norm, advice }
+    }
+
+    fn spiked(&mut self, spike: Spike, loss: f64) -> Error {
+        let Spike { step, steps, usual, position } = spike;
+        let advice = format!("{}\nor go on past it with --spike-steps 0", self.advice(step, position));
+        Error::Spiked { step, steps, loss, usual, advice }
+    }
+
+    /// What to do about a step, counted from 1, that went wrong with the batch at `position`.
+    fn advice(&mut self, step: u64, position: Position) -> String {
+        let checkpoints = self.store.steps().unwrap_or_default();
+        let suspects = self.suspects(step - 1, position).unwrap_or_else(|error| format!(" not found: {error}"));
+        let good =
+            checkpoints.iter().map(|(step, _)| *step).filter(|&good| good < step).max().unwrap_or(self.saved.step);
+        format!(
+            "the last good checkpoint, of step {good}, is in {}; start anew with --fresh and a --learning-rate below \
+             {:.2e}, unless the text is at fault: of the batch of step {step} the worst were{suspects}",
+            checkpoints_dir(self.target).display(),
+            self.state.plan.schedule.peak,
+        )
+    }
+
+    /// The sequences of a step's batch that the model does worst on, with where they are from.
+    fn suspects(&mut self, step: u64, position: Position) -> Result<String> {
+        self.loader.seek(&position)?;
+        let loaded = self.loader.next(self.state.plan.sequences)?;
+        let examples = self.examples(step, &loaded);
+        let mut found = Vec::with_capacity(loaded.len());
+        for (place, (sequence, example)) in loaded.iter().zip(&examples).enumerate() {
+            let loss = monitor::loss_of(&mut self.state.model, example)?;
+            found.push(Suspect { place, sequence, loss });
+        }
+        Ok(suspects::describe(found, &self.tokenizer, &self.texts))
+    }
+}
+
+/// Refuses what is decided by validations, where there are none.
+fn check_needs_no_validation(options: &PretrainOptions) -> Result<()> {
+    let (name, found) = match options {
+        PretrainOptions { keep: Keep::Best, .. } => ("keep", "best".to_owned()),
+        PretrainOptions { patience: Some(patience), .. } => ("patience", patience.to_string()),
+        _ => return Ok(()),
+    };
+    let expected = "no such option, for the corpus holds no validation text".to_owned();
+    Err(Error::Setting { name, found, expected })
 }
 
 /// A resumed state, and the loader at its place.
@@ -332,38 +458,4 @@ fn warn_of_repetition(plan: &Plan, corpus: &Artifact, context: Context<'_>) {
         );
         context.observer.event(&Event::Warning(&text));
     }
-}
-
-fn train_bytes(corpus: &Artifact) -> u64 {
-    corpus.manifest().files.get(Split::Train.file()).map_or(0, |entry| entry.size)
-}
-
-fn open_tokenizer(artifact: &Artifact) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::from_json(&artifact.read("tokenizer.json")?)?;
-    match artifact.exists("tokenizer_config.json") {
-        true => Ok(tokenizer.with_config(&artifact.read("tokenizer_config.json")?)?),
-        false => Ok(tokenizer),
-    }
-}
-
-fn open_loader(texts: &Corpus, tokenizer: &Arc<Tokenizer>, plan: &Plan) -> Result<Loader> {
-    let Plan { context: length, seed, shuffle_sequences: block_sequences, strata, .. } = *plan;
-    let options = LoaderOptions { length, seed, block_sequences, strata };
-    Ok(Loader::open(texts, Split::Train, Arc::clone(tokenizer), options)?)
-}
-
-fn held_out(
-    texts: &Corpus,
-    tokenizer: &Tokenizer,
-    plan: &Plan,
-    objective: &dyn Objective,
-    bytes_max: u64,
-) -> Result<HeldOut> {
-    let (windows, bytes) = match loader::validation_windows(texts, tokenizer, plan.context, bytes_max) {
-        Ok(cut) => cut,
-        // A corpus of a single document has nothing to hold out: training goes on without a measure.
-        Err(luban_data::Error::TooShort { .. }) => (Vec::new(), 0),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(HeldOut::new(&windows, bytes, objective))
 }

@@ -5,6 +5,7 @@ use luban_tensor::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::guards::Keep;
 use crate::optimizer::AdamWSettings;
 use crate::schedule::{Decay, Schedule};
 
@@ -50,6 +51,14 @@ pub struct PretrainOptions {
     pub document_mask: bool,
     /// Decides the initial weights and the order of the data.
     pub seed: u64,
+    /// Which weights the run leaves.
+    pub keep: Keep,
+    /// Validations in succession without a better loss after which the run stops.
+    pub patience: Option<u64>,
+    /// Steps in succession with a loss far above the usual one after which the run fails; 0 for never. Does not change
+    /// the result.
+    #[serde(skip)]
+    pub spike_steps: u64,
     /// Sequences that go through the model at once, at most; the gradients of a step's parts are added up. Changes the
     /// result by rounding only, so a resume may ask for another number.
     #[serde(skip)]
@@ -80,6 +89,9 @@ impl Default for PretrainOptions {
             weight_decay: None,
             document_mask: false,
             seed: 0,
+            keep: Keep::Last,
+            patience: None,
+            spike_steps: 20,
             at_once: None,
             checkpoint_every: None,
             fresh: false,
@@ -109,6 +121,8 @@ impl PretrainOptions {
         real("weight-decay", self.weight_decay, 10.0, true)?;
         whole("steps", self.steps, 1, STEPS_MAX)?;
         whole("warmup", self.warmup, 0, STEPS_MAX)?;
+        whole("patience", self.patience, 1, STEPS_MAX)?;
+        whole("spike-steps", Some(self.spike_steps), 0, STEPS_MAX)?;
         whole("at-once", size(self.at_once), 1, BATCH_TOKENS_MAX as u64)?;
         whole("checkpoint-every", self.checkpoint_every, 1, STEPS_MAX)?;
         whole("width", size(self.width), 2, 1 << 16)?;

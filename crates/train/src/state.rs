@@ -12,6 +12,7 @@ use luban_tensor::{Buffer, Parameter};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::guards::Guards;
 use crate::optimizer::{AdamW, Moments, trainable};
 use crate::settings::{Plan, PretrainOptions};
 
@@ -46,12 +47,15 @@ pub struct Progress {
     pub seconds: f64,
     /// The training loss, smoothed over the last steps.
     pub loss: Option<f64>,
+    /// What guards the run remember.
+    #[serde(default)]
+    pub guards: Guards,
 }
 
 impl Progress {
     /// Before the first step.
     pub fn start(position: Position) -> Self {
-        Self { step: 0, position, tokens: 0, seconds: 0.0, loss: None }
+        Self { step: 0, position, tokens: 0, seconds: 0.0, loss: None, guards: Guards::default() }
     }
 
     /// Counts a step.
@@ -102,9 +106,9 @@ impl TrainState {
         Ok(Self { identity, plan, progress: Progress::start(position), model, optimizer })
     }
 
-    /// Whether every step is done.
+    /// Whether every step is done, or there is nothing more to learn.
     pub fn is_complete(&self) -> bool {
-        self.progress.step >= self.plan.schedule.steps
+        self.progress.step >= self.plan.schedule.steps || self.progress.guards.stopped
     }
 
     /// Writes the files of a checkpoint.
@@ -222,5 +226,12 @@ mod tests {
         // What does not change the result does not count.
         let options = PretrainOptions { checkpoint_every: Some(3), fresh: true, ..Default::default() };
         assert_eq!(identity.difference(&Identity { options, ..identity.clone() }), None);
+    }
+
+    #[test]
+    fn progress_of_earlier_versions_reads() {
+        let mut json = serde_json::to_value(Progress::start(Position::default())).unwrap();
+        json.as_object_mut().unwrap().remove("guards");
+        assert_eq!(serde_json::from_value::<Progress>(json).unwrap(), Progress::start(Position::default()));
     }
 }

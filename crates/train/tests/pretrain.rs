@@ -219,6 +219,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_state() {
     let options = PretrainOptions { learning_rate: Some(10.0), weight_decay: Some(10.0), warmup: Some(0), ..tiny(400) };
     let error = fixture.run(&options, "model", &Watcher::default()).unwrap_err().to_string();
     assert!(error.contains("--learning-rate below 1.00e1") && error.contains("model.checkpoints"), "{error}");
+    assert!(error.contains("the worst were\n  sequence ") && error.contains(", from group-"), "{error}");
     assert!(!fixture.dir.join("model").exists());
     let error = fixture.run(&PretrainOptions { learning_rate: Some(1e-3), ..options }, "model", &Watcher::default());
     assert!(error.unwrap_err().to_string().contains("--fresh"));

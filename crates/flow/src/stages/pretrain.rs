@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use luban_artifact::{Artifact, Kind};
+use luban_train::guards::Keep;
 use luban_train::schedule::Decay;
 use luban_train::{Outcome, Precision, PretrainOptions};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,15 @@ pub struct Pretrain {
     /// Decides the first weights and the order of the data
     #[arg(long, value_name = "N", default_value_t = Self::default().seed)]
     pub seed: u64,
+    /// Which weights to leave: last, or best by the validation loss
+    #[arg(long, value_name = "NAME", default_value = "last", value_parser = super::word::<Keep>)]
+    pub keep: Keep,
+    /// Stop after so many validations, of ten, without a better loss
+    #[arg(long, value_name = "N")]
+    pub patience: Option<u64>,
+    /// Fail after so many steps with a loss far above the usual; 0 for never
+    #[arg(long, value_name = "N", default_value_t = Self::default().spike_steps)]
+    pub spike_steps: u64,
     /// Sequences that go through the model at once: fewer need less memory and change the result by rounding only
     #[arg(long, value_name = "N")]
     pub at_once: Option<usize>,
@@ -99,6 +109,9 @@ impl Default for Pretrain {
             weight_decay: options.weight_decay,
             document_mask: options.document_mask,
             seed: options.seed,
+            keep: options.keep,
+            patience: options.patience,
+            spike_steps: options.spike_steps,
             at_once: options.at_once,
             checkpoint_every: options.checkpoint_every,
             fresh: options.fresh,
@@ -124,6 +137,9 @@ impl Pretrain {
             weight_decay: self.weight_decay,
             document_mask: self.document_mask,
             seed: self.seed,
+            keep: self.keep,
+            patience: self.patience,
+            spike_steps: self.spike_steps,
             at_once: self.at_once,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
