@@ -159,9 +159,8 @@ impl Executor for Recording<'_> {
 
     fn head(&mut self, hidden: &Var, rows: &[usize], head: &HeadWeights<Var>, tokens: &Var) -> Result<Var, Error> {
         let input = self.head_input(hidden, rows, head)?;
-        let (weight, bias) = vocabulary(head, tokens)?;
-        let [logits] = ops::linear_group(&mut self.tape, &input, [(weight, bias)]);
-        Ok(logits)
+        let (matrix, bias) = vocabulary(head, tokens)?;
+        Ok(ops::logits(&mut self.tape, &input, ops::Vocabulary { matrix, bias }))
     }
 }
 

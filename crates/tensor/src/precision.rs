@@ -1,11 +1,13 @@
 //! What the matrix products of a computation round their factors to.
 //!
 //! Parameters, activations, gradients and moments are f32 in every precision, and every sum is: what differs is what a
-//! product sees (Micikevicius et al. 2018).
+//! product sees (Micikevicius et al. 2018). In fp8 the product with the vocabulary stays bf16, as in the published
+//! recipes; embeddings, norms and attention are f32 in every precision.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use luban_kernels::formats::{self, E4M3, E5M2, Format, Tile};
 use luban_kernels::matmul::{self, Accumulate, MatRef};
 use luban_kernels::{bf16, cpu, elementwise};
 use serde::{Deserialize, Serialize};
@@ -21,11 +23,18 @@ pub enum Precision {
     F32,
     /// bf16: the exponent of f32, 8 bits of precision.
     Bf16,
+    /// IEEE half: 5 bits of exponent, 11 of precision. Small gradients need a loss that is scaled up.
+    Fp16,
+    /// fp8, E4M3 for weights and activations and E5M2 for gradients, with a scale for each block: 128 numbers along
+    /// the sum of activations and gradients, 128 × 128 of weights (DeepSeek-V3 2024).
+    Fp8,
+    /// As [`Precision::Fp8`], with one scale for a whole tensor (Micikevicius et al. 2022).
+    Fp8Tensor,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+    pub const ALL: [Self; 5] = [Self::F32, Self::Bf16, Self::Fp16, Self::Fp8, Self::Fp8Tensor];
 
     /// The fastest whose results are as good: bf16 where the machine has instructions for it.
     pub fn of_this_machine() -> Self {
@@ -37,13 +46,30 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Fp16 => "fp16",
+            Self::Fp8 => "fp8",
+            Self::Fp8Tensor => "fp8-tensor",
         }
     }
 
-    /// A tensor as a factor of several products.
+    /// Whether its range is so small that the loss must be scaled, lest gradients vanish. fp8 scales its tensors
+    /// instead.
+    pub fn scales_loss(self) -> bool {
+        self == Self::Fp16
+    }
+
+    /// What the product with the vocabulary rounds to: fp8 is too coarse for it.
+    pub(crate) fn of_head(self) -> Self {
+        if matches!(self, Self::Fp8 | Self::Fp8Tensor) { Self::Bf16 } else { self }
+    }
+
+    /// Activations (rows × inputs) as a factor of several products whose sums run along the rows.
     pub(crate) fn factor(self, tensor: &Tensor) -> Factor {
         match self {
             Self::F32 => Factor::F32(tensor.clone()),
+            Self::Fp16 => fp16(tensor),
+            Self::Fp8 => fp8(tensor, tensor.columns(), E4M3, Tile::Row),
+            Self::Fp8Tensor => fp8(tensor, tensor.columns(), E4M3, Tile::Whole),
             Self::Bf16 => {
                 let mut memory = Buffer::scratch(tensor.len().div_ceil(2));
                 bf16::round(tensor, &mut bf16::of_floats_mut(&mut memory)[..tensor.len()]);
@@ -52,15 +78,52 @@ impl Precision {
         }
     }
 
+    /// A weight as a factor; in bf16 it is rounded on its way into the product.
+    pub(crate) fn weight(self, tensor: &Tensor) -> Factor {
+        match self {
+            Self::F32 | Self::Bf16 => Factor::F32(tensor.clone()),
+            Self::Fp16 => fp16(tensor),
+            Self::Fp8 => fp8(tensor, tensor.columns(), E4M3, Tile::Square),
+            Self::Fp8Tensor => fp8(tensor, tensor.columns(), E4M3, Tile::Whole),
+        }
+    }
+
+    /// What [`Precision::factor`] gave, for sums that run over the rows: blocks of fp8 are rounded anew along them.
+    pub(crate) fn across(self, factor: Factor) -> Factor {
+        match (self, factor) {
+            (Self::Fp8, Factor::Bf16 { memory, rows, columns }) => {
+                fp8(&bf16::of_floats(&memory)[..rows * columns], columns, E4M3, Tile::Column)
+            }
+            (_, factor) => factor,
+        }
+    }
+
+    /// A gradient for sums over its rows, where that differs from [`Precision::gradient`].
+    pub(crate) fn gradient_across(self, gradient: &[f32], columns: usize) -> Option<Factor> {
+        (self == Self::Fp8).then(|| fp8(gradient, columns, E5M2, Tile::Column))
+    }
+
+    /// Rounds a gradient where it lies, unless the product does so.
+    pub(crate) fn round_gradient(self, gradient: &mut [f32]) {
+        if self == Self::Fp16 {
+            formats::round_fp16_in_place(gradient);
+        }
+    }
+
     /// Rows of a gradient as a factor of several products; adds the rows to `sums`, where they are wanted.
     pub(crate) fn gradient(self, gradient: Arc<Buffer>, columns: usize, sums: Option<&mut [f32]>) -> Factor {
         let (rows, length) = (gradient.len() / columns.max(1), gradient.len());
         match self {
-            Self::F32 => {
+            Self::F32 | Self::Fp16 | Self::Fp8 | Self::Fp8Tensor => {
                 if let Some(sums) = sums {
                     elementwise::column_sums(&gradient, sums);
                 }
-                Factor::F32(Tensor::from_shared(&[rows, columns], gradient))
+                match self {
+                    Self::Fp8 => fp8(&gradient, columns, E5M2, Tile::Row),
+                    Self::Fp8Tensor => fp8(&gradient, columns, E5M2, Tile::Whole),
+                    Self::Fp16 => fp16(&Tensor::from_shared(&[rows, columns], gradient)),
+                    _ => Factor::F32(Tensor::from_shared(&[rows, columns], gradient)),
+                }
             }
             Self::Bf16 => {
                 let mut memory = Buffer::scratch(length.div_ceil(2));
@@ -86,14 +149,27 @@ impl Precision {
         use matmul::matmul_bf16;
         match (a, b) {
             (Matrix::F32(a), Matrix::F32(b)) => match self {
-                Self::F32 => matmul::matmul_bias(a, b, c, accumulate, bias),
-                Self::Bf16 => matmul_bf16(a, b, c, accumulate, bias),
+                Self::F32 | Self::Fp16 => matmul::matmul_bias(a, b, c, accumulate, bias),
+                Self::Bf16 | Self::Fp8 | Self::Fp8Tensor => matmul_bf16(a, b, c, accumulate, bias),
             },
             (Matrix::F32(a), Matrix::Bf16(b)) => matmul_bf16(a, b, c, accumulate, bias),
             (Matrix::Bf16(a), Matrix::F32(b)) => matmul_bf16(a, b, c, accumulate, bias),
             (Matrix::Bf16(a), Matrix::Bf16(b)) => matmul_bf16(a, b, c, accumulate, bias),
         }
     }
+}
+
+fn fp16(tensor: &Tensor) -> Factor {
+    let mut rounded = Buffer::scratch(tensor.len());
+    formats::round_fp16(tensor, &mut rounded);
+    Factor::F32(Tensor::from_buffer(tensor.shape(), rounded))
+}
+
+/// fp8 numbers times their scales, which bf16 holds exactly.
+fn fp8<T: formats::Wide>(numbers: &[T], columns: usize, format: Format, tile: Tile) -> Factor {
+    let mut memory = Buffer::scratch(numbers.len().div_ceil(2));
+    formats::quantize_fp8(numbers, columns, format, tile, &mut bf16::of_floats_mut(&mut memory)[..numbers.len()]);
+    Factor::Bf16 { memory, rows: numbers.len() / columns.max(1), columns }
 }
 
 /// A factor of several products, rounded once for all of them.
@@ -120,7 +196,7 @@ impl Factor {
     /// The view for a product.
     pub(crate) fn matrix(&self) -> Matrix<'_> {
         match self {
-            Self::F32(tensor) => Matrix::of(tensor),
+            Self::F32(tensor) => Matrix::F32(MatRef::row_major(tensor, tensor.rows(), tensor.columns())),
             &Self::Bf16 { ref memory, rows, columns } => {
                 Matrix::Bf16(MatRef::row_major(&bf16::of_floats(memory)[..rows * columns], rows, columns))
             }
@@ -136,9 +212,12 @@ pub(crate) enum Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// The view of a tensor.
-    pub(crate) fn of(tensor: &'a Tensor) -> Self {
-        Self::F32(MatRef::row_major(tensor, tensor.rows(), tensor.columns()))
+    /// Rows and columns.
+    pub(crate) fn shape(self) -> (usize, usize) {
+        match self {
+            Self::F32(matrix) => matrix.shape(),
+            Self::Bf16(matrix) => matrix.shape(),
+        }
     }
 
     /// The transposed view.

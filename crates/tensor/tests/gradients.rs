@@ -7,7 +7,7 @@ use luban_base::random::Stream;
 use luban_kernels::activation::Kind;
 use luban_kernels::attention::Shape;
 use luban_kernels::rotary::Table;
-use luban_tensor::{Tape, Tensor, Var, ops};
+use luban_tensor::{Precision, Tape, Tensor, Var, ops};
 
 /// Step of the central differences.
 const STEP: f64 = 1e-5;
@@ -318,4 +318,67 @@ fn what_is_frozen_gets_no_gradient_and_gradients_add_up() {
     let gradients = tape.backward(&loss);
     assert!(gradients.of(&frozen).is_none() && gradients.of(&x).is_none());
     assert_eq!(gradients.of(&trained).unwrap(), &[14.0, 26.0]);
+}
+
+/// The value and the gradients of a linear group and its biases in a precision.
+fn linear_in(precision: Precision) -> Vec<Vec<f32>> {
+    let (rows, inputs, outputs) = (150, 200, 140);
+    let mut tape = Tape::with_precision(precision);
+    let x = tape.leaf(tensor(&[rows, inputs], &random(1, rows * inputs)), true);
+    let weight = tape.leaf(tensor(&[outputs, inputs], &random(2, outputs * inputs)), true);
+    let bias = tape.leaf(tensor(&[outputs], &random(3, outputs)), true);
+    let [y] = ops::linear_group(&mut tape, &x, [(&weight, Some(&bias))]);
+    let dy = tape.leaf(tensor(&[rows, outputs], &random(4, rows * outputs)), false);
+    let product = ops::multiply(&mut tape, &y, &dy);
+    let loss = ops::sum(&mut tape, &product);
+    let gradients = tape.backward(&loss);
+    let of = |var| gradients.of(var).unwrap().to_vec();
+    vec![y.value().to_vec(), of(&x), of(&weight), of(&bias)]
+}
+
+/// The root of the mean squared error, over that of the numbers themselves.
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
+    let errors = squares(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)));
+    (errors / squares(&mut expected.iter().map(|&value| f64::from(value)))).sqrt()
+}
+
+#[test]
+fn linear_maps_in_each_precision_err_by_its_rounding() {
+    let exact = linear_in(Precision::F32);
+    // Two factors, each off by at most half a step: 2^-9 for bf16, 2^-12 for fp16, 2^-4 for E4M3, 2^-3 for E5M2.
+    for (precision, forward, backward) in [
+        (Precision::Bf16, 4e-3, 4e-3),
+        (Precision::Fp16, 5e-4, 5e-4),
+        (Precision::Fp8, 5e-2, 9e-2),
+        (Precision::Fp8Tensor, 5e-2, 9e-2),
+    ] {
+        let found = linear_in(precision);
+        for (which, bound) in [forward, backward, backward, 1e-6].into_iter().enumerate() {
+            let error = relative_error(&found[which], &exact[which]);
+            assert!(error <= bound && (error > bound / 10.0 || which == 3), "{precision}, {which}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_head_in_fp8_is_that_of_bf16() {
+    let run = |precision| {
+        let mut tape = Tape::with_precision(precision);
+        let x = tape.leaf(tensor(&[40, 48], &random(1, 40 * 48)), true);
+        let matrix = tape.leaf(tensor(&[70, 48], &random(2, 70 * 48)), true);
+        let bias = tape.leaf(tensor(&[70], &random(3, 70)), true);
+        let vocabulary = ops::Vocabulary { matrix: &matrix, bias: Some(&bias) };
+        let logits = ops::logits(&mut tape, &x, vocabulary).value().to_vec();
+        let targets: Vec<u32> = (0..40).collect();
+        let (loss, _) = ops::cross_entropy(&mut tape, x.clone(), vocabulary, &targets, 0.5);
+        let gradients = tape.backward(&loss);
+        [&logits[..], gradients.of(&x).unwrap(), gradients.of(&matrix).unwrap(), gradients.of(&bias).unwrap()].concat()
+    };
+    let bf16 = run(Precision::Bf16);
+    assert!(run(Precision::Fp8) == bf16 && run(Precision::Fp8Tensor) == bf16);
+    for (precision, bound) in [(Precision::Bf16, 8e-3), (Precision::Fp16, 1e-3)] {
+        let error = relative_error(&run(precision), &run(Precision::F32));
+        assert!(error > 0.0 && error < bound, "{precision}: {error}");
+    }
 }

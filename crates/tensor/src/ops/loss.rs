@@ -57,8 +57,9 @@ pub fn cross_entropy(
 ) -> (Var, LossSum) {
     let x = input.value().clone();
     assert_eq!(x.rows(), targets.len(), "each row needs one target");
-    let precision = tape.precision();
+    let precision = tape.precision().of_head();
     let factor = precision.factor(&x);
+    let matrix = precision.weight(vocabulary.matrix.value());
     let tokens = vocabulary.matrix.value().rows();
     let rows_at_once = (LOGITS / tokens.max(1)).max(ROWS_MIN);
     let mut sum = LossSum { nats: 0.0, count: targets.len() as u64 };
@@ -67,12 +68,15 @@ pub fn cross_entropy(
         let columns = x.columns();
         let rows = piece * rows_at_once..piece * rows_at_once + targets.len();
         let range = rows.start * columns..rows.end * columns;
-        let mut piece = Piece::new(precision, factor.matrix().rows(rows), vocabulary, targets.len());
+        let x = factor.matrix().rows(rows);
+        let mut piece = Piece::new(precision, x, matrix.matrix(), vocabulary.bias, targets.len());
         sum.nats += piece.loss(targets, scale);
+        piece.bias_gradient(tape);
+        precision.round_gradient(&mut piece.logits);
         if let Some(dx) = &mut dx {
             piece.input_gradient(&mut dx[range]);
         }
-        piece.vocabulary_gradients(tape);
+        piece.matrix_gradient(tape, vocabulary.matrix);
     }
     let value = Tensor::new(&[1], &[(sum.nats * f64::from(scale)) as f32]);
     let [loss] = tape.record(&[input.edge()], [value], move |pass| {
@@ -87,18 +91,17 @@ pub fn cross_entropy(
 struct Piece<'a> {
     precision: Precision,
     x: Matrix<'a>,
-    rows: usize,
-    vocabulary: Vocabulary<'a>,
+    matrix: Matrix<'a>,
+    bias: Option<&'a Var>,
     logits: Buffer,
 }
 
 impl<'a> Piece<'a> {
-    fn new(precision: Precision, x: Matrix<'a>, vocabulary: Vocabulary<'a>, rows: usize) -> Self {
-        let matrix = vocabulary.matrix.value();
-        let mut logits = Buffer::scratch(rows * matrix.rows());
-        let bias = vocabulary.bias.map(|bias| &**bias.value());
-        precision.matmul(x, Matrix::of(matrix).transposed(), &mut logits, Accumulate::Overwrite, bias);
-        Self { precision, x, rows, vocabulary, logits }
+    fn new(precision: Precision, x: Matrix<'a>, matrix: Matrix<'a>, bias: Option<&'a Var>, rows: usize) -> Self {
+        let mut logits = Buffer::scratch(rows * matrix.shape().0);
+        let values = bias.map(|bias| &**bias.value());
+        precision.matmul(x, matrix.transposed(), &mut logits, Accumulate::Overwrite, values);
+        Self { precision, x, matrix, bias, logits }
     }
 
     /// The summed loss; turns the logits into their gradient.
@@ -109,22 +112,23 @@ impl<'a> Piece<'a> {
     }
 
     fn gradient(&self) -> Matrix<'_> {
-        Matrix::F32(MatRef::row_major(&self.logits, self.rows, self.vocabulary.matrix.value().rows()))
+        Matrix::F32(MatRef::row_major(&self.logits, self.x.shape().0, self.matrix.shape().0))
     }
 
     fn input_gradient(&self, dx: &mut [f32]) {
-        let matrix = Matrix::of(self.vocabulary.matrix.value());
-        self.precision.matmul(self.gradient(), matrix, dx, Accumulate::Overwrite, None);
+        self.precision.matmul(self.gradient(), self.matrix, dx, Accumulate::Overwrite, None);
     }
 
-    fn vocabulary_gradients(&self, tape: &mut Tape) {
-        let Vocabulary { matrix, bias } = self.vocabulary;
+    fn matrix_gradient(&self, tape: &mut Tape, matrix: &Var) {
         if matrix.needs_grad() {
             tape.gradient_in_advance(matrix, |gradient, mode| {
                 self.precision.matmul(self.gradient().transposed(), self.x, gradient, mode, None);
             });
         }
-        if let Some(bias) = bias.filter(|bias| bias.needs_grad()) {
+    }
+
+    fn bias_gradient(&self, tape: &mut Tape) {
+        if let Some(bias) = self.bias.filter(|bias| bias.needs_grad()) {
             tape.gradient_in_advance(bias, |gradient, mode| {
                 if mode == Accumulate::Overwrite {
                     gradient.fill(0.0);

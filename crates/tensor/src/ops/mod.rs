@@ -16,6 +16,6 @@ pub use activation::activate;
 pub use attention::{Attention, attend};
 pub use embedding::{embed, gather_rows};
 pub use general::{add, multiply, scale, sum};
-pub use linear::linear_group;
+pub use linear::{linear_group, logits};
 pub use loss::{LossSum, Vocabulary, cross_entropy};
 pub use norm::{Norm, add_norm};
