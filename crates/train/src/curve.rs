@@ -152,7 +152,7 @@ impl Curve {
         let report = train_step(&mut self.model, &mut self.optimizer, StepInput { examples, at_once, learning_rate })?;
         self.step += 1;
         let (loss, gradient_norm, step) = (report.loss, report.gradient_norm, self.step);
-        match report.is_finite() {
+        match report.is_finite() || report.skipped {
             true => Ok(Point { step, learning_rate, loss, gradient_norm }),
             false => Err(Error::Diverged { step, loss, gradient_norm, advice: "a lower learning rate may do".into() }),
         }

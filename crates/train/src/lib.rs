@@ -33,6 +33,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod pretrain;
 pub mod record;
+pub mod scaling;
 pub mod schedule;
 pub mod settings;
 pub mod state;

@@ -5,6 +5,8 @@ use luban_model::training::TrainableModel;
 use luban_tensor::{Buffer, Parameter};
 use serde::{Deserialize, Serialize};
 
+use crate::scaling::LossScaling;
+
 /// The constants of AdamW. Learning rates come from the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -42,6 +44,7 @@ pub struct AdamW {
     settings: AdamWSettings,
     moments: Vec<Moments>,
     step: u64,
+    scaling: LossScaling,
 }
 
 impl AdamW {
@@ -51,19 +54,30 @@ impl AdamW {
             first: Buffer::zeroed(parameter.value.len()),
             second: Buffer::zeroed(parameter.value.len()),
         };
-        Self { settings, moments: trainable(model).map(zeros).collect(), step: 0 }
+        Self {
+            settings,
+            moments: trainable(model).map(zeros).collect(),
+            step: 0,
+            scaling: LossScaling::of(model.precision()),
+        }
     }
 
-    /// The state after `step` steps.
+    /// The state after `step` steps, those included that were skipped.
     ///
     /// # Panics
     /// If the moments do not match the model's trainable parameters.
-    pub fn restore(settings: AdamWSettings, model: &TrainableModel, moments: Vec<Moments>, step: u64) -> Self {
+    pub fn restore(
+        settings: AdamWSettings,
+        model: &TrainableModel,
+        moments: Vec<Moments>,
+        step: u64,
+        scaling: LossScaling,
+    ) -> Self {
         let lengths = trainable(model).map(|parameter| parameter.value.len());
         let fit = moments.iter().map(|moments| moments.first.len()).eq(lengths.clone())
             && moments.iter().map(|moments| moments.second.len()).eq(lengths);
         assert!(fit, "moments of another model were restored");
-        Self { settings, moments, step }
+        Self { settings, moments, step: step.saturating_sub(scaling.skipped), scaling }
     }
 
     /// Steps done.
@@ -71,21 +85,36 @@ impl AdamW {
         self.step
     }
 
+    /// What the loss is multiplied by, and its state.
+    pub fn scaling(&self) -> LossScaling {
+        self.scaling
+    }
+
+    /// Notes a step whose loss or gradient is no finite number, and drops the gradients.
+    pub fn skip(&mut self, model: &mut TrainableModel) {
+        self.scaling.overflowed();
+        model.parameters_mut().for_each(|parameter| parameter.grad = None);
+    }
+
     /// The moments, one for each trainable parameter in the model's order.
     pub fn moments(&self) -> &[Moments] {
         &self.moments
     }
 
-    /// One step with the gradients that the model holds; they are used up. Gives the gradient's norm before
-    /// clipping; where that is no finite number, nothing is changed but the gradients, which are dropped.
+    /// One step with the gradients that the model holds, of the loss times [`AdamW::scaling`]'s scale; they are used
+    /// up. Gives the unscaled gradient's norm before clipping; where that is no finite number, the step is skipped:
+    /// neither weights nor moments change.
     ///
     /// Clipping costs no pass of its own: the norm is known first, and the update scales each gradient as it
     /// reads it.
     pub fn step(&mut self, model: &mut TrainableModel, learning_rate: f64) -> f64 {
-        let norm = gradient_norm(model);
-        if norm.is_finite() {
+        let norm = gradient_norm(model) / self.scaling.scale;
+        if !norm.is_finite() {
+            self.skip(model);
+        } else {
             self.step += 1;
             let settings = self.update(learning_rate, norm);
+            self.scaling.succeeded();
             let parameters = model.parameters_mut().filter(|parameter| parameter.trainable);
             for (parameter, moments) in parameters.zip(&mut self.moments) {
                 apply(parameter, moments, settings);
@@ -104,7 +133,8 @@ impl AdamW {
             epsilon: epsilon as f32,
             weight_decay: weight_decay as f32,
             step: self.step,
-            gradient_scale: if norm > clip_norm { (clip_norm / norm) as f32 } else { 1.0 },
+            // The scale is a power of two: undoing it rounds nothing.
+            gradient_scale: if norm > clip_norm { (clip_norm / norm) as f32 } else { 1.0 } / self.scaling.scale as f32,
         }
     }
 }

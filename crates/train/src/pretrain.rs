@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         let examples = self.examples(step, &loaded);
         let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate };
         let report = train_step(&mut self.state.model, &mut self.state.optimizer, input)?;
-        if !report.is_finite() {
+        if !report.is_finite() && !report.skipped {
             return Err(self.diverged(report, position));
         }
         let seconds = (self.context.clock.elapsed() - before).as_secs_f64();

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::guards::Guards;
 use crate::optimizer::{AdamW, Moments, trainable};
+use crate::scaling::LossScaling;
 use crate::settings::{Plan, PretrainOptions};
 
 /// Format of `state.json`.
@@ -64,6 +65,10 @@ impl Progress {
         self.tokens += tokens;
         self.seconds += seconds;
         self.position = position;
+        // A step that was skipped may have no loss.
+        if !loss.is_finite() {
+            return;
+        }
         // The mean of all losses at first, so that the very first one does not weigh for long.
         let weight = SMOOTHING.max(1.0 / self.step as f64);
         self.loss = Some(self.loss.map_or(loss, |smoothed| smoothed + weight * (loss - smoothed)));
@@ -93,6 +98,8 @@ struct Record {
     identity: Identity,
     plan: Plan,
     progress: Progress,
+    #[serde(default)]
+    scaling: LossScaling,
 }
 
 impl TrainState {
@@ -117,8 +124,13 @@ impl TrainState {
     /// If the disk refuses.
     pub fn write(&self, writer: &mut ArtifactWriter) -> luban_artifact::Result<()> {
         let Self { identity, plan, progress, .. } = self;
-        let record =
-            Record { format: FORMAT, identity: identity.clone(), plan: plan.clone(), progress: progress.clone() };
+        let record = Record {
+            format: FORMAT,
+            identity: identity.clone(),
+            plan: plan.clone(),
+            progress: progress.clone(),
+            scaling: self.optimizer.scaling(),
+        };
         let json = serde_json::to_vec_pretty(&record).expect("a record of plain values is always written");
         writer.write(STATE, &json)?;
         let tensors = self.tensors();
@@ -154,7 +166,7 @@ impl TrainState {
     /// # Errors
     /// If it is damaged, or not what this version writes.
     pub fn read(checkpoint: &Artifact) -> Result<Self> {
-        let Record { identity, plan, progress, .. } = read_record(checkpoint)?;
+        let Record { identity, plan, progress, scaling, .. } = read_record(checkpoint)?;
         let fail = |why: String| Error::Checkpoint { path: checkpoint.dir().to_owned(), why };
         let weights = Weights::open_named(checkpoint.map(TENSORS)?, &checkpoint.path(TENSORS)?)?;
         let model = TrainableModel::from_weights(plan.spec.clone(), |slot| {
@@ -172,7 +184,7 @@ impl TrainState {
         let moments = trainable(&model)
             .map(|parameter| Ok(Moments { first: moment("first", parameter)?, second: moment("second", parameter)? }))
             .collect::<Result<Vec<_>>>()?;
-        let optimizer = AdamW::restore(plan.optimizer, &model, moments, progress.step);
+        let optimizer = AdamW::restore(plan.optimizer, &model, moments, progress.step, scaling);
         Ok(Self { identity, plan, progress, model, optimizer })
     }
 }
@@ -183,6 +195,11 @@ fn read_record(checkpoint: &Artifact) -> Result<Record> {
         serde_json::from_slice(&checkpoint.read(STATE)?).map_err(|error| fail(format!("{STATE}: {error}")))?;
     if record.format != FORMAT {
         return Err(fail(format!("{STATE} has format {}, this version reads {FORMAT}", record.format)));
+    }
+    let scaling = record.scaling;
+    let scales = scaling.dynamic == record.plan.precision.scales_loss();
+    if !scales || !scaling.is_possible() || scaling.skipped > record.progress.step {
+        return Err(fail(format!("{STATE} holds an impossible scale of the loss: {scaling:?}")));
     }
     let Plan { sequences, sequences_at_once, context, .. } = record.plan;
     if sequences == 0 || sequences_at_once == 0 || context == 0 || record.progress.step > record.plan.schedule.steps {

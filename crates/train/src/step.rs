@@ -30,6 +30,9 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// Tokens that the model saw.
     pub tokens: u64,
+    /// Whether the step was skipped for an overflow that a smaller scale of the loss may cure: the weights have not
+    /// been changed, and the run goes on.
+    pub skipped: bool,
 }
 
 impl StepReport {
@@ -44,14 +47,17 @@ impl StepReport {
 /// # Errors
 /// If the batch does not suit the model.
 pub fn train_step(model: &mut TrainableModel, optimizer: &mut AdamW, input: StepInput<'_>) -> Result<StepReport> {
-    let loss = gradients(model, input.examples, input.at_once)?;
+    let loss = scaled_gradients(model, input.examples, input.at_once, optimizer.scaling().scale)?;
     let tokens = input.examples.iter().map(|example| example.inputs.len() as u64).sum();
-    if !loss.is_finite() {
-        model.parameters_mut().for_each(|parameter| parameter.grad = None);
-        return Ok(StepReport { loss, gradient_norm: f64::NAN, tokens });
-    }
-    let gradient_norm = optimizer.step(model, input.learning_rate);
-    Ok(StepReport { loss, gradient_norm, tokens })
+    let gradient_norm = match loss.is_finite() {
+        true => optimizer.step(model, input.learning_rate),
+        false => {
+            optimizer.skip(model);
+            f64::NAN
+        }
+    };
+    let skipped = !gradient_norm.is_finite() && !optimizer.scaling().is_exhausted();
+    Ok(StepReport { loss, gradient_norm, tokens, skipped })
 }
 
 /// The gradient of the mean loss, added to each parameter's; gives the mean loss.
@@ -59,8 +65,13 @@ pub fn train_step(model: &mut TrainableModel, optimizer: &mut AdamW, input: Step
 /// # Errors
 /// If the batch does not suit the model.
 pub fn gradients(model: &mut TrainableModel, examples: &[Example], at_once: usize) -> Result<f64> {
+    scaled_gradients(model, examples, at_once, 1.0)
+}
+
+/// As [`gradients`], of the mean loss times a scale; the loss that it gives is not scaled.
+fn scaled_gradients(model: &mut TrainableModel, examples: &[Example], at_once: usize, scale: f64) -> Result<f64> {
     let targets: usize = examples.iter().map(|example| example.targets.len()).sum();
-    let scale = 1.0 / targets.max(1) as f32;
+    let scale = scale as f32 / targets.max(1) as f32;
     let mut nats = 0.0;
     for part in examples.chunks(at_once.max(1)) {
         let Assembled { batch, rows, targets } = Assembled::of(part);

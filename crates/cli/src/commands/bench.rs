@@ -37,7 +37,7 @@ pub struct Train {
     /// tiny, small, gpt2_b4, bert or llama
     #[arg(long, value_name = "NAME", default_value = "small")]
     pub config: String,
-    /// f32 or bf16: what matrix products round their factors to
+    /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
     #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// Least number of timed steps
@@ -72,7 +72,7 @@ pub struct Curve {
     /// Sequences that go through the model at once; all of a step's when not given
     #[arg(long, value_name = "N")]
     pub at_once: Option<usize>,
-    /// f32 or bf16: what matrix products round their factors to
+    /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
     #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
 }

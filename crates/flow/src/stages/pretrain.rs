@@ -32,7 +32,8 @@ pub struct Pretrain {
     /// What training minimises: causal or masked
     #[arg(long, value_name = "NAME", default_value_t = Self::default().objective)]
     pub objective: String,
-    /// What matrix products round their factors to: f32 or bf16; bf16 by default where the machine is made for it
+    /// What matrix products round their factors to: f32, bf16, fp16, fp8 or fp8-tensor; by default bf16 where the
+    /// machine is made for it, else f32
     #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
     pub precision: Option<Precision>,
     /// Width of the model
