@@ -19,7 +19,7 @@ const CHILD: &str = "LUBAN_TEST_KILL_CHILD";
 const PRECISION: &str = "LUBAN_TEST_KILL_PRECISION";
 const THREADS: &str = "LUBAN_TEST_KILL_THREADS";
 /// At least one run of each precision.
-const KILLS: u64 = 4;
+const KILLS: u64 = 9;
 
 fn options(precision: Precision) -> PretrainOptions {
     // A checkpoint after every step, so that many kills hit a save.
