@@ -81,7 +81,11 @@ impl<'a> Recorder<'a> {
         (state.header, state.step) = (header, step);
         state.every = steps.div_ceil(STEPS_RECORDED_MAX).max(1);
         match opened {
-            Ok(files) => state.files = Some(files),
+            Ok(files) => {
+                state.files = Some(files);
+                // What follows takes the lock itself.
+                drop(state);
+            }
             Err(error) => self.give_up(state, &error),
         }
         self.add(Entry::Session { step, unix_s });
@@ -173,7 +177,8 @@ fn figures(step: &StepEvent, unix_s: f64) -> Step {
 impl State {
     fn add(&mut self, entry: Entry, unix_s: f64) -> io::Result<()> {
         self.step = self.step.max(entry.step());
-        let skipped = matches!(entry, Entry::Step(step) if step.step > 1 && !step.step.is_multiple_of(self.every.max(1)));
+        let skipped =
+            matches!(entry, Entry::Step(step) if step.step > 1 && !step.step.is_multiple_of(self.every.max(1)));
         match &mut self.files {
             _ if skipped => Ok(()),
             Some((history, events)) => {
