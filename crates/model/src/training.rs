@@ -91,6 +91,11 @@ impl TrainableModel {
         Self { precision, ..self }
     }
 
+    /// Changes the precision of its matrix products.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
     /// The precision of its matrix products.
     pub fn precision(&self) -> Precision {
         self.precision

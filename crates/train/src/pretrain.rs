@@ -322,6 +322,8 @@ impl<'a> Run<'a> {
     fn finish(mut self, recorder: &Recorder<'_>) -> Result<Outcome> {
         let ending = self.say_if_stopped();
         let kept = self.take_best()?;
+        // The last word is on the weights as they will be served.
+        self.state.model.set_precision(Precision::F32);
         let plan = &self.state.plan;
         let all = held_out(&self.texts, &self.tokenizer, plan, &*self.objective, FINAL_VALIDATION_BYTES_MAX)?;
         let score = match all.is_empty() {

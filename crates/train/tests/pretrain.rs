@@ -12,7 +12,7 @@ use luban_base::random::Stream;
 use luban_eval::{PerplexityOptions, Text, perplexity};
 use luban_kernels::pool::Pool;
 use luban_train::pretrain::checkpoints_dir;
-use luban_train::{Outcome, PretrainOptions};
+use luban_train::{Outcome, Precision, PretrainOptions};
 
 #[test]
 fn a_run_learns_and_leaves_a_model_that_can_be_served() {
@@ -113,7 +113,9 @@ fn half_the_sequences_at_once_from_the_start_or_a_resume_give_the_same_losses() 
         let mut losses = Vec::new();
         for &(at_once, cancel_after) in parts {
             let watcher = Watcher { cancel_after, ..Watcher::default() };
-            fixture.run(&PretrainOptions { at_once, ..tiny(50) }, name, &watcher).unwrap();
+            fixture
+                .run(&PretrainOptions { at_once, precision: Some(Precision::F32), ..tiny(50) }, name, &watcher)
+                .unwrap();
             losses.append(&mut watcher.seen.lock().unwrap().losses);
         }
         assert_eq!(losses.len(), 50);

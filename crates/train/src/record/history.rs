@@ -116,7 +116,7 @@ impl History {
     /// Starts the file anew.
     pub(crate) fn start(path: &Path) -> io::Result<Self> {
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Self::go_on(path, 0),
         }
     }
