@@ -43,6 +43,9 @@ pub struct Guards {
     pub stopped: bool,
     /// The last losses that were as usual.
     usual: VecDeque<f32>,
+    /// Their median and how far above it is too far, at the time when the median was least: a loss that climbs slowly
+    /// takes the median of late with it.
+    least: Option<(f32, f32)>,
     /// The steps in succession, up to now, whose loss was not.
     pub spike: Option<Spike>,
 }
@@ -78,7 +81,7 @@ impl Guards {
         if !loss.is_finite() {
             return None;
         }
-        match self.far() {
+        match self.least {
             Some((usual, far)) if loss > usual + far => {
                 let new = Spike { step, position: before, steps: 0, usual };
                 let spike = self.spike.get_or_insert(new);
@@ -91,12 +94,17 @@ impl Guards {
                     self.usual.pop_front();
                 }
                 self.usual.push_back(loss);
+                if let Some(now) = self.far()
+                    && self.least.is_none_or(|least| now.0 <= least.0)
+                {
+                    self.least = Some(now);
+                }
                 None
             }
         }
     }
 
-    /// The usual loss, and how far above it is too far; nothing as long as too few were seen.
+    /// The usual loss of late, and how far above it is too far; nothing as long as too few were seen.
     fn far(&self) -> Option<(f32, f32)> {
         if self.usual.len() < WINDOW_MIN {
             return None;
@@ -164,6 +172,14 @@ mod tests {
         assert_eq!((spike.step, spike.steps, spike.position.taken), (301, 20, 301));
         assert!((spike.usual - 1.5).abs() < 0.2, "{spike:?}");
         assert_eq!(guards.watch_step(321, 4.0, Position::default(), 0), None, "0 stands for ever");
+    }
+
+    #[test]
+    fn a_loss_that_climbs_slowly_is_found_too() {
+        let mut guards = Guards::default();
+        (1..=600).for_each(|step| assert_eq!(watch(&mut guards, step, usual(step)), None));
+        let found = (601..=1600).find_map(|step| watch(&mut guards, step, usual(step) + (step - 600) as f64 / 200.0));
+        assert!((1000..1400).contains(&found.unwrap().step), "{found:?}");
     }
 
     #[test]
