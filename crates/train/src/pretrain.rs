@@ -286,7 +286,10 @@ impl<'a> Run<'a> {
         if due(VALIDATIONS) || (keep == Keep::Best && step == steps) {
             let score = self.held_out.score(&mut self.state.model)?;
             let (loss, bits_per_byte) = (score.loss, score.bits_per_byte);
-            self.context.observer.event(&Event::Validation { step, loss, bits_per_byte });
+            // The last step's is told by the end, which measures all of the text.
+            if step < steps {
+                self.context.observer.event(&Event::Validation { step, loss, bits_per_byte });
+            }
             best = self.state.progress.guards.watch_validation(step, loss, patience);
         }
         if due(SAMPLES_SHOWN) && self.objective.causal() {
