@@ -44,6 +44,8 @@ pub struct Machine<'a> {
     pub clock: &'a dyn Clock,
     /// Ends a measurement early.
     pub cancel: &'a Cancel,
+    /// Whether the run will compute blocks again in the backward pass, which costs time.
+    pub recompute: bool,
 }
 
 impl Speedometer for Machine<'_> {
@@ -63,6 +65,7 @@ impl Machine<'_> {
     /// The median seconds of a step.
     fn measure(&self, spec: &Spec, precision: Precision, sequences: usize, at_once: usize) -> Result<f64> {
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
+        model.set_recompute(self.recompute);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
         let examples = random_examples(spec, sequences, spec.context);
         let mut seconds = Vec::new();
