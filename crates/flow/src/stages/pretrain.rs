@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::stage::{Input, Place, Stage};
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, models};
 
 /// Options of pre-training. What is not given follows from the minutes and this machine's measured speed.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +36,10 @@ pub struct Pretrain {
     /// machine is made for it, else f32
     #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
     pub precision: Option<Precision>,
+    /// The model to train from scratch: a Hugging Face config.json, a folder with one, or a name that `luban plan`
+    /// lists; in the place of --width, --layers and --heads
+    #[arg(long, value_name = "FILE|NAME")]
+    pub config: Option<String>,
     /// Width of the model
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
@@ -102,6 +106,7 @@ impl Default for Pretrain {
             steps: options.steps,
             objective: options.objective,
             precision: options.precision,
+            config: None,
             width: options.width,
             layers: options.layers,
             heads: options.heads,
@@ -125,12 +130,13 @@ impl Default for Pretrain {
 }
 
 impl Pretrain {
-    fn options(&self) -> PretrainOptions {
-        PretrainOptions {
+    fn options(&self) -> Result<PretrainOptions> {
+        Ok(PretrainOptions {
             minutes: self.minutes,
             steps: self.steps,
             objective: self.objective.clone(),
             precision: self.precision,
+            config: self.config.as_deref().map(models::blueprint).transpose()?,
             width: self.width,
             layers: self.layers,
             heads: self.heads,
@@ -149,7 +155,7 @@ impl Pretrain {
             recompute: self.recompute,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
-        }
+        })
     }
 }
 
@@ -166,7 +172,7 @@ impl Stage for Pretrain {
     }
 
     fn settings(&self) -> Result<Value> {
-        serde_json::to_value(self.options()).map_err(|source| Error::Settings { stage: Self::NAME, source })
+        serde_json::to_value(self.options()?).map_err(|source| Error::Settings { stage: Self::NAME, source })
     }
 
     fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
@@ -178,7 +184,7 @@ impl Stage for Pretrain {
             cancel: context.cancel,
             clock: context.clock,
         };
-        match luban_train::pretrain(&self.options(), &corpus, &tokenizer, target, surroundings)? {
+        match luban_train::pretrain(&self.options()?, &corpus, &tokenizer, target, surroundings)? {
             Outcome::Finished(artifact) => Ok(Some(*artifact)),
             Outcome::Interrupted { step: 0 } => Err(Error::Interrupted { kept: None }),
             Outcome::Interrupted { step } => {
