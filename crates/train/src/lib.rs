@@ -2,6 +2,7 @@
 //!
 //! - [`mod@pretrain`]: from a corpus and a tokenizer to a model, through any number of interruptions.
 //! - [`settings`]: what is asked of a run, and the plan that defines it.
+//! - [`blueprint`]: a model that is given whole.
 //! - [`choose`]: how a plan follows from the time there is and this machine's speed.
 //! - [`objective`]: what training minimises; one file an objective.
 //! - [`optimizer`], [`schedule`]: how gradients become changes of weights.
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod blueprint;
 mod checkpoints;
 pub mod choose;
 pub mod curve;
@@ -42,6 +44,7 @@ pub mod state;
 pub mod step;
 mod suspects;
 
+pub use blueprint::Blueprint;
 pub use error::{Error, Result};
 pub use luban_tensor::Precision;
 pub use pretrain::{Context, Outcome, pretrain};

@@ -8,7 +8,7 @@ use luban_base::clock::SystemClock;
 use luban_flow::stages;
 use luban_kernels::limits;
 use luban_kernels::pool;
-use luban_train::bench::{Measured, Rounds, measure, shape, shapes};
+use luban_train::bench::{Conditions, Measured, measure, shape, shapes};
 use luban_train::choose::LEARNING_RATE_FLOOR;
 use luban_train::curve::{Curve as Steps, CurveOptions, Tokens};
 use luban_train::optimizer::AdamWSettings;
@@ -42,6 +42,9 @@ pub struct Train {
     /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
     #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
+    /// Compute each layer again in the backward pass instead of keeping what it computed: less memory, the same result
+    #[arg(long)]
+    pub recompute: bool,
     /// Least number of timed steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub steps: usize,
@@ -112,13 +115,15 @@ pub struct Limits {}
 /// Measures training.
 pub fn train(options: &Train, global: &Global) -> Outcome {
     let shape = shape(&options.config)?;
-    let rounds = Rounds { steps_min: options.steps.max(1), ..Rounds::default() };
-    let measured = measure(&shape, options.precision, rounds, &SystemClock::default())?;
+    let Train { precision, recompute, steps, .. } = *options;
+    let conditions = Conditions { precision, recompute, steps_min: steps.max(1), ..Conditions::default() };
+    let measured = measure(&shape, conditions, &SystemClock::default())?;
     let rss = peak_rss_mb();
     if global.json {
         let mut line = json!(measured);
         line["bench"] = json!("train");
-        line["precision"] = json!(options.precision.name());
+        line["precision"] = json!(precision.name());
+        line["recompute"] = json!(recompute);
         line["threads"] = json!(pool::threads());
         line["peak_rss_mb"] = json!(rss);
         return output::json(&line);

@@ -44,27 +44,30 @@ pub struct Machine<'a> {
     pub clock: &'a dyn Clock,
     /// Ends a measurement early.
     pub cancel: &'a Cancel,
+    /// Whether the run will compute blocks again in the backward pass, which costs time.
+    pub recompute: bool,
 }
 
 impl Speedometer for Machine<'_> {
     fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
-        let step_s = self.measure(probe, precision, sequences, sequences)?;
+        let step_s = self.measure(probe, precision, [sequences, sequences, probe.context])?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
     }
 
     fn step_seconds(&mut self, plan: &Plan) -> Result<f64> {
-        self.measure(&plan.spec, plan.precision, plan.sequences, plan.sequences_at_once)
+        self.measure(&plan.spec, plan.precision, [plan.sequences, plan.sequences_at_once, plan.context])
     }
 }
 
 impl Machine<'_> {
     /// The median seconds of a step.
-    fn measure(&self, spec: &Spec, precision: Precision, sequences: usize, at_once: usize) -> Result<f64> {
+    fn measure(&self, spec: &Spec, precision: Precision, [sequences, at_once, length]: [usize; 3]) -> Result<f64> {
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
+        model.set_recompute(self.recompute);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
-        let examples = random_examples(spec, sequences, spec.context);
+        let examples = random_examples(spec, sequences, length);
         let mut seconds = Vec::new();
         let start = self.clock.elapsed();
         loop {
