@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use luban_base::random::Stream;
 use luban_kernels::attention::Shape;
+use luban_kernels::dropout::Run;
 use luban_kernels::rotary::Table;
 use luban_tensor::{Precision, Tape, Tensor, Var, ops};
 
@@ -18,12 +20,49 @@ pub struct Recording<'a> {
     /// The tape; its `backward` ends the recording.
     pub tape: Tape,
     rotary: RotaryTables,
+    dropout: Option<&'a Dropout<'a>>,
+    /// Operations so far whose results elements may fall out of.
+    dropping: u64,
+}
+
+/// Elements of activations that fall out in training (Srivastava et al. 2014): of the embedding, and of what each part
+/// of a block adds to the residual stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout<'a> {
+    /// The probability of each, in parts of 65536; see [`luban_kernels::dropout::probability`].
+    pub dropped: u16,
+    /// Whose rows the batch has, one after another.
+    pub samples: &'a [Sample],
+}
+
+/// Rows of one sample, and what decides which of their elements fall out.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// How many.
+    pub rows: usize,
+    /// The same seed for all samples of a batch; operations are labels further down.
+    pub draws: Stream,
 }
 
 impl<'a> Recording<'a> {
     /// Starts a recording. `rotary` is made once for many recordings.
     pub fn new(spec: &'a Spec, rotary: RotaryTables, precision: Precision) -> Self {
-        Self { spec, tape: Tape::with_precision(precision), rotary }
+        Self { spec, tape: Tape::with_precision(precision), rotary, dropout: None, dropping: 0 }
+    }
+
+    /// The same recording, in which elements fall out.
+    pub fn with_dropout(self, dropout: Option<&'a Dropout<'a>>) -> Self {
+        Self { dropout: dropout.filter(|dropout| dropout.dropped > 0), ..self }
+    }
+
+    /// Which elements of the next operation's result fall out.
+    fn next_dropout(&mut self) -> Option<ops::Dropout> {
+        let Dropout { dropped, samples } = *self.dropout?;
+        let operation = self.dropping;
+        self.dropping += 1;
+        let run = |sample: &Sample| Run { rows: sample.rows, path: sample.draws.child(operation).path() };
+        let key = samples.first()?.draws.key();
+        Some(ops::Dropout { dropped, key, runs: samples.iter().map(run).collect() })
     }
 
     /// The hidden states that the head multiplies with the vocabulary: those of the given rows, through BERT's
@@ -105,13 +144,18 @@ impl Executor for Recording<'_> {
                 sum = ops::add(&mut self.tape, &sum, &rows);
             }
         }
-        match &weights.norm {
-            Some(norm) => Ok(self.add_norm(sum, None, norm)?.1),
-            None => Ok(sum),
-        }
+        let embedded = match &weights.norm {
+            Some(norm) => self.add_norm(sum, None, norm)?.1,
+            None => sum,
+        };
+        Ok(match self.next_dropout() {
+            Some(dropout) => ops::dropout(&mut self.tape, embedded, dropout),
+            None => embedded,
+        })
     }
 
     fn add_norm(&mut self, residual: Var, branch: Option<Var>, norm: &NormWeights<Var>) -> Result<(Var, Var), Error> {
+        let dropout = branch.as_ref().and_then(|_| self.next_dropout());
         let epsilon = self.spec.norm.epsilon;
         let weight = &norm.weight;
         let no_bias;
@@ -123,7 +167,7 @@ impl Executor for Recording<'_> {
                 ops::Norm::Layer { weight, bias: &no_bias, epsilon }
             }
         };
-        Ok(ops::add_norm(&mut self.tape, residual, branch, kind))
+        Ok(ops::add_norm(&mut self.tape, residual, branch, kind, dropout))
     }
 
     fn linear_group<const N: usize>(

@@ -10,6 +10,7 @@ use crate::recording::{Recording, RotaryTables, vocabulary};
 use crate::spec::Spec;
 use crate::weights::{ModelWeights, Role, Slot};
 
+pub use crate::recording::{Dropout, Sample};
 pub use luban_tensor::ops::LossSum;
 
 /// Label of the random streams that initial weights come from.
@@ -122,8 +123,20 @@ impl TrainableModel {
     /// Sums over tokens run one after another, so two calls with half the sequences each add up to the same bits
     /// as one call with all of them, but for tied tables, which two operations add to in turn.
     pub fn accumulate(&mut self, batch: &Batch, targets: &Targets<'_>) -> Result<LossSum, Error> {
+        self.accumulate_dropping(batch, targets, None)
+    }
+
+    /// As [`Self::accumulate`], while elements of activations fall out.
+    pub fn accumulate_dropping(
+        &mut self,
+        batch: &Batch,
+        targets: &Targets<'_>,
+        dropout: Option<&Dropout<'_>>,
+    ) -> Result<LossSum, Error> {
         check_targets(batch, targets, &self.spec)?;
-        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
+        check_samples(batch, dropout)?;
+        let recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
+        let mut recording = recording.with_dropout(dropout);
         let vars = on_tape(&self.spec, &mut self.weights, &mut recording, true);
         let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
         let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
@@ -179,6 +192,18 @@ fn on_tape(
         })
     });
     built.unwrap_or_else(|never| match never {})
+}
+
+fn check_samples(batch: &Batch, dropout: Option<&Dropout<'_>>) -> Result<(), Error> {
+    let rows = |dropout: &Dropout<'_>| dropout.samples.iter().map(|sample| sample.rows).sum::<usize>();
+    match dropout.map(rows) {
+        Some(rows) if rows != batch.rows() => Err(Error::Batch {
+            what: "the number of rows of all samples",
+            found: rows as u64,
+            expected: batch.rows().to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn check_targets(batch: &Batch, targets: &Targets<'_>, spec: &Spec) -> Result<(), Error> {

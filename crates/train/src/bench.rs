@@ -123,7 +123,7 @@ pub fn measure(shape: &Shape, precision: Precision, rounds: Rounds, clock: &dyn 
     let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(precision);
     let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
-    let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4 };
+    let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4, dropout: None };
     let mut losses = Vec::new();
     let mut seconds = Vec::new();
     let mut run = |model: &mut TrainableModel| -> Result<f64> {

@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod dropout;
 mod embedding;
 mod general;
 mod linear;
@@ -14,6 +15,7 @@ mod norm;
 
 pub use activation::activate;
 pub use attention::{Attention, attend};
+pub use dropout::{Dropout, dropout};
 pub use embedding::{embed, gather_rows};
 pub use general::{add, multiply, scale, sum};
 pub use linear::{linear_group, logits};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use luban_kernels::matmul::Accumulate;
-use luban_kernels::{elementwise, norm};
+use luban_kernels::{dropout, elementwise, norm};
 
+use crate::ops::Dropout;
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Backward, Tape, Var};
 
@@ -29,16 +30,22 @@ pub enum Norm<'a> {
     },
 }
 
-/// `residual + branch`, and its norm.
+/// `residual + branch`, and its norm. Elements of the branch may fall out before.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn add_norm(tape: &mut Tape, residual: Var, branch: Option<Var>, norm: Norm<'_>) -> (Var, Var) {
+pub fn add_norm(
+    tape: &mut Tape,
+    residual: Var,
+    branch: Option<Var>,
+    norm: Norm<'_>,
+    dropout: Option<Dropout>,
+) -> (Var, Var) {
     let mut inputs = vec![residual.edge()];
     inputs.extend(branch.as_ref().map(Var::edge));
     let sum = match branch {
         None => residual.into_value(),
-        Some(branch) => added(residual.into_value(), branch.into_value()),
+        Some(branch) => added(residual.into_value(), branch.into_value(), dropout.as_ref()),
     };
     let (normed, saved) = Saved::forward(&sum, norm);
     let parameters = inputs.len();
@@ -52,18 +59,23 @@ pub fn add_norm(tape: &mut Tape, residual: Var, branch: Option<Var>, norm: Norm<
             Some(dy) => Some(saved.backward(pass, &dy, parameters).into()),
         };
         let Some(dx) = dx else { return };
-        for input in 0..parameters {
-            pass.give(input, Arc::clone(&dx));
+        pass.give(0, Arc::clone(&dx));
+        if parameters > 1 && pass.wants(1) {
+            let branch = dropout.map(|dropout| dropout.backward(&dx).into());
+            pass.give(1, branch.unwrap_or(dx));
         }
     });
     (sum, normed)
 }
 
-fn added(residual: Tensor, branch: Tensor) -> Tensor {
+fn added(residual: Tensor, branch: Tensor, dropout: Option<&Dropout>) -> Tensor {
     assert_eq!(residual.shape(), branch.shape(), "a branch must have the shape of the residual stream");
     let shape = residual.shape().to_vec();
     let mut sum = branch.into_buffer();
-    elementwise::add_assign(&mut sum, &residual);
+    match dropout {
+        None => elementwise::add_assign(&mut sum, &residual),
+        Some(dropout) => dropout::add_to(&residual, &mut sum, &dropout.mask()),
+    }
     Tensor::from_buffer(&shape, sum)
 }
 
