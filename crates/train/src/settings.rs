@@ -75,6 +75,10 @@ pub struct PretrainOptions {
     /// result by rounding only, so a resume may ask for another number.
     #[serde(skip)]
     pub at_once: Option<usize>,
+    /// Whether backward passes compute each block again instead of keeping what it computed. Does not change the
+    /// result.
+    #[serde(skip)]
+    pub recompute: bool,
     /// Steps between checkpoints; about a minute's worth when not given. Does not change the result.
     #[serde(skip)]
     pub checkpoint_every: Option<u64>,
@@ -108,6 +112,7 @@ impl Default for PretrainOptions {
             patience: None,
             spike_steps: 20,
             at_once: None,
+            recompute: false,
             checkpoint_every: None,
             fresh: false,
         }

@@ -49,12 +49,12 @@ impl StepDropout {
         (probability > 0.0).then_some(Self { probability, draws, first_sample })
     }
 
-    /// The rows of examples of which the first has a number within the step.
-    fn samples(&self, first: usize, examples: &[Example]) -> Vec<Sample> {
+    /// That of a part of the batch, whose first example has a number within the step.
+    fn of_part(&self, first: usize, examples: &[Example]) -> Dropout {
         let numbered = examples.iter().zip(self.first_sample + first as u64..);
         let sample =
             |(example, number): (&Example, u64)| Sample { rows: example.inputs.len(), draws: self.draws.child(number) };
-        numbered.map(sample).collect()
+        Dropout { dropped: probability(self.probability), samples: numbered.map(sample).collect() }
     }
 }
 
@@ -117,11 +117,9 @@ fn scaled_gradients(model: &mut TrainableModel, input: StepInput<'_>, scale: f64
         if rows.is_empty() {
             continue;
         }
-        let samples = dropout.map(|dropout| dropout.samples(index * at_once, part)).unwrap_or_default();
-        let dropped = probability(dropout.map_or(0.0, |dropout| dropout.probability));
-        let dropout = dropout.map(|_| Dropout { dropped, samples: &samples });
+        let dropout = dropout.map(|dropout| dropout.of_part(index * at_once, part));
         let targets = Targets { rows: &rows, tokens: &targets, scale };
-        nats += model.accumulate_dropping(&batch, &targets, dropout.as_ref())?.nats;
+        nats += model.accumulate_dropping(&batch, &targets, dropout)?.nats;
     }
     Ok(nats / targets.max(1) as f64)
 }

@@ -90,6 +90,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Verify(options) => verify::run(&options, global),
         Command::Bench(bench::Bench::Train(options)) => bench::train(&options, global),
         Command::Bench(bench::Bench::Curve(options)) => bench::curve(&options, global),
+        Command::Bench(bench::Bench::Products(options)) => bench::products(&options, global),
         Command::Bench(bench::Bench::Limits(options)) => bench::limits(&options, global),
         Command::Completions(options) => completions::run(&options),
     }

@@ -91,6 +91,9 @@ pub struct Pretrain {
     /// Sequences that go through the model at once: fewer need less memory and change the result by rounding only
     #[arg(long, value_name = "N")]
     pub at_once: Option<usize>,
+    /// Compute each layer again in the backward pass instead of keeping what it computed: less memory, the same result
+    #[arg(long)]
+    pub recompute: bool,
     /// Steps between checkpoints; about a minute's worth when not given
     #[arg(long, value_name = "N")]
     pub checkpoint_every: Option<u64>,
@@ -127,6 +130,7 @@ impl Default for Pretrain {
             patience: options.patience,
             spike_steps: options.spike_steps,
             at_once: options.at_once,
+            recompute: options.recompute,
             checkpoint_every: options.checkpoint_every,
             fresh: options.fresh,
         }
@@ -158,6 +162,7 @@ impl Pretrain {
             patience: self.patience,
             spike_steps: self.spike_steps,
             at_once: self.at_once,
+            recompute: self.recompute,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
         })

@@ -59,13 +59,36 @@ pub fn add_norm(
             Some(dy) => Some(saved.backward(pass, &dy, parameters).into()),
         };
         let Some(dx) = dx else { return };
-        pass.give(0, Arc::clone(&dx));
-        if parameters > 1 && pass.wants(1) {
-            let branch = dropout.map(|dropout| dropout.backward(&dx).into());
-            pass.give(1, branch.unwrap_or(dx));
+        match parameters {
+            1 => pass.give(0, dx),
+            _ => give_both(pass, dx, dropout.as_ref()),
         }
     });
     (sum, normed)
+}
+
+/// `residual + branch`. Elements of the branch may fall out before.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn add_branch(tape: &mut Tape, residual: Var, branch: Var, dropout: Option<Dropout>) -> Var {
+    let inputs = [residual.edge(), branch.edge()];
+    let sum = added(residual.into_value(), branch.into_value(), dropout.as_ref());
+    let [sum] = tape.record(&inputs, [sum], move |pass| {
+        if let Some(dx) = pass.take_output(0) {
+            give_both(pass, dx, dropout.as_ref());
+        }
+    });
+    sum
+}
+
+/// The gradient of a residual sum, to the stream and, but for what fell out, to the branch.
+fn give_both(pass: &mut Backward<'_>, dx: Arc<Buffer>, dropout: Option<&Dropout>) {
+    pass.give(0, Arc::clone(&dx));
+    if pass.wants(1) {
+        let branch = dropout.map(|dropout| dropout.backward(&dx).into());
+        pass.give(1, branch.unwrap_or(dx));
+    }
 }
 
 fn added(residual: Tensor, branch: Tensor, dropout: Option<&Dropout>) -> Tensor {

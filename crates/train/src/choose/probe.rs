@@ -44,6 +44,8 @@ pub struct Machine<'a> {
     pub clock: &'a dyn Clock,
     /// Ends a measurement early.
     pub cancel: &'a Cancel,
+    /// Whether the run will compute blocks again in the backward pass, which costs time.
+    pub recompute: bool,
 }
 
 impl Speedometer for Machine<'_> {
@@ -77,6 +79,7 @@ impl Machine<'_> {
     fn measure(&self, measured: Measured<'_>) -> Result<f64> {
         let Measured { spec, precision, sequences, at_once, length, dropout } = measured;
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
+        model.set_recompute(self.recompute);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
         let examples = random_examples(spec, sequences, length);
         let mut seconds = Vec::new();
