@@ -50,7 +50,7 @@ pub enum Command {
     /// Make tokenizers
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Tokenizer(tokenizer::Tokenizer),
-    Pretrain(pretrain::Options),
+    Pretrain(Box<pretrain::Options>),
     Watch(watch::Options),
     Run(run::Options),
     Plan(plan::Options),
@@ -77,7 +77,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Quickstart(options) => quickstart::run(&options, global),
         Command::Data(data::Data::Build(options)) => data::build(options, global),
         Command::Tokenizer(tokenizer::Tokenizer::Train(options)) => tokenizer::train(options, global),
-        Command::Pretrain(options) => pretrain::run(options, global),
+        Command::Pretrain(options) => pretrain::run(*options, global),
         Command::Watch(options) => watch::run(&options, global),
         Command::Run(options) => run::run(&options, global),
         Command::Plan(options) => plan::run(&options, global),
