@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::choose::random_examples;
 use crate::error::{Error, Result};
 use crate::objective::MASKED_SHARE;
-use crate::optimizer::{AdamW, AdamWSettings};
+use crate::optimizer::{AdamWSettings, Optimizer};
 use crate::step::{StepInput, train_step};
 
 /// A model, and the batch that it is measured with. The shapes are those that PyTorch is measured with, so that the
@@ -133,7 +133,7 @@ pub struct Measured {
 pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Result<Measured> {
     let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(conditions.precision);
     model.set_recompute(conditions.recompute);
-    let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+    let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
     let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4, dropout: None };
     let mut losses = Vec::new();

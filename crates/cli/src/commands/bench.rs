@@ -187,7 +187,7 @@ pub fn curve(options: &Curve, global: &Global) -> Outcome {
         steps: options.steps,
         decay: options.decay,
     };
-    let optimizer = AdamWSettings::default();
+    let optimizer = AdamWSettings::default().into();
     let settings = CurveOptions { schedule, optimizer, at_once, precision: options.precision };
     let steps = Steps::open(&ModelFiles::open(&options.model)?, Tokens::open(&options.tokens)?, settings)?;
     for point in steps {

@@ -17,7 +17,7 @@ use luban_model::spec::{Head, Position};
 use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
-use crate::optimizer::AdamWSettings;
+use crate::optimizer::{AdamWSettings, Kind, MUON_LEARNING_RATE, MUON_MOMENTUM, MuonSettings};
 use crate::schedule::Schedule;
 use crate::settings::{BATCH_TOKENS_MAX, Plan, PretrainOptions};
 
@@ -133,6 +133,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
             decay: options.decay,
         },
         optimizer: optimizer(options),
+        muon: None,
         shuffle_sequences: SHUFFLE_SEQUENCES,
         strata: 1,
         dropout: options.dropout,
@@ -141,6 +142,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         family: options.config.as_ref().map(|blueprint| blueprint.family.clone()),
         spec,
     };
+    plan.muon = muon(options, &plan);
     let step_s = match options.steps {
         Some(_) => None,
         None => Some(choose_steps(options, &mut plan, machine)?),
@@ -272,6 +274,15 @@ fn optimizer(options: &PretrainOptions) -> AdamWSettings {
         weight_decay: options.weight_decay.unwrap_or(chosen.weight_decay),
         ..chosen
     }
+}
+
+fn muon(options: &PretrainOptions, plan: &Plan) -> Option<MuonSettings> {
+    let settings = || MuonSettings {
+        times: options.muon_learning_rate.unwrap_or(MUON_LEARNING_RATE) / plan.schedule.peak,
+        momentum: MUON_MOMENTUM,
+        weight_decay: plan.optimizer.weight_decay,
+    };
+    (options.optimizer == Kind::Muon).then(settings)
 }
 
 fn learning_rate(width: usize) -> f64 {
