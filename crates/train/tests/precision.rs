@@ -1,30 +1,15 @@
 //! Training in each precision: where it ends, and what fp16 does with a gradient that overflows.
 
-use luban_base::random::Stream;
+mod common;
+
+use common::sequences;
 use luban_model::Spec;
 use luban_model::training::TrainableModel;
 use luban_train::Precision;
 use luban_train::choose::random_examples;
-use luban_train::objective::{Causal, Example, Objective};
 use luban_train::optimizer::{AdamWSettings, Optimizer};
 use luban_train::scaling::LossScaling;
 use luban_train::step::{StepInput, gradients, train_step};
-
-/// Sequences in which a token mostly follows from the one before.
-fn sequences(seed: u64, count: u64) -> Vec<Example> {
-    let sequence = |number| {
-        let draws = Stream::new(seed, &[number]);
-        let mut token = draws.below_at(1000, 61) as u32;
-        let mut next = |place| {
-            let follows = draws.uniform_at(place) < 0.8;
-            token = if follows { (token * 5 + 3) % 61 } else { draws.below_at(100 + place, 61) as u32 };
-            token
-        };
-        let tokens: Vec<u32> = (0..33).map(&mut next).collect();
-        Causal.example(&tokens, draws)
-    };
-    (0..count).map(sequence).collect()
-}
 
 #[test]
 fn every_precision_ends_with_the_loss_of_f32() {

@@ -46,6 +46,13 @@ pub struct MuonSettings {
     pub weight_decay: f64,
 }
 
+impl MuonSettings {
+    /// A learning rate of `times` that of AdamW. Its steps are longer; what a matrix loses to decay in one is the same.
+    pub fn new(times: f64, adamw: &AdamWSettings) -> Self {
+        Self { times, momentum: MUON_MOMENTUM, weight_decay: adamw.weight_decay / times }
+    }
+}
+
 /// Muon's highest learning rate, where none is given: Jordan's, with his rule for the shape of a matrix
 /// ([`muon::scale`]).
 pub const MUON_LEARNING_RATE: f64 = 0.02;
@@ -61,6 +68,13 @@ pub enum Kind {
     Adamw,
     /// Muon.
     Muon,
+}
+
+impl Kind {
+    /// Its constants, where Muon has `times` AdamW's learning rate.
+    pub fn settings(self, adamw: AdamWSettings, times: f64) -> Settings {
+        Settings { adamw, muon: (self == Self::Muon).then(|| MuonSettings::new(times, &adamw)) }
+    }
 }
 
 /// All constants.
