@@ -32,12 +32,12 @@ fn muon() -> Settings {
 }
 
 #[test]
-fn muon_learns_in_every_precision() {
+fn muon_learns_in_f32_and_in_half_of_it() {
     let adamw = trained(AdamWSettings::default().into(), Precision::F32);
     let exact = trained(muon(), Precision::F32);
     println!("AdamW {adamw:.4}, Muon {exact:.4}");
     assert!(exact < adamw, "Muon ends at {exact}, AdamW at {adamw}");
-    for precision in Precision::ALL {
+    for precision in [Precision::Bf16, Precision::Fp16] {
         let loss = trained(muon(), precision);
         println!("Muon, {precision}: {loss:.4}");
         assert!((loss / exact - 1.0).abs() < 0.02, "{precision}: {loss}, f32: {exact}");

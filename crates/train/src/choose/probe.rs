@@ -52,8 +52,15 @@ impl Speedometer for Machine<'_> {
     fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
         let optimizer = AdamWSettings::default().into();
-        let measured =
-            Measured { spec: probe, precision, optimizer, sequences, at_once: sequences, length: probe.context, dropout: None };
+        let measured = Measured {
+            spec: probe,
+            precision,
+            optimizer,
+            sequences,
+            at_once: sequences,
+            length: probe.context,
+            dropout: None,
+        };
         let step_s = self.measure(measured)?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))

@@ -197,7 +197,8 @@ pub fn sequences(seed: u64, count: u64) -> Vec<Example> {
         let mut token = draws.below_at(1000, vocab) as u32;
         let mut next = |place| {
             let follows = draws.uniform_at(place) < 0.8;
-            token = if follows { (token * 5 + 3) % CHAIN_VOCAB as u32 } else { draws.below_at(100 + place, vocab) as u32 };
+            token =
+                if follows { (token * 5 + 3) % CHAIN_VOCAB as u32 } else { draws.below_at(100 + place, vocab) as u32 };
             token
         };
         let tokens: Vec<u32> = (0..33).map(&mut next).collect();
