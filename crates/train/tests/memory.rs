@@ -6,7 +6,7 @@ use luban_model::training::TrainableModel;
 use luban_tensor::{Precision, storage};
 use luban_train::choose::random_examples;
 use luban_train::memory::Step;
-use luban_train::optimizer::{AdamW, AdamWSettings};
+use luban_train::optimizer::{AdamWSettings, Optimizer};
 use luban_train::step::{StepInput, train_step};
 
 /// A step of each kind; each is larger than those before, so that the most that was ever in use is its own.
@@ -31,7 +31,7 @@ fn a_step_takes_what_was_planned() {
     for (spec, precision, recompute, at_once) in steps() {
         let mut model = TrainableModel::init(spec.clone(), 1).unwrap().with_precision(precision);
         model.set_recompute(recompute);
-        let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+        let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);
         let examples = random_examples(&spec, 8, spec.context);
         let input = StepInput { examples: &examples, at_once, learning_rate: 1e-4, dropout: None };
         for _ in 0..2 {
