@@ -217,11 +217,11 @@ impl<F: Fn(String) -> Error> Source for Stored<'_, F> {
     type Error = Error;
 
     fn f32(&mut self, part: &'static str, length: usize) -> Result<Vec<f32>> {
-        self.read(part, length, TensorView::to_f32)
+        self.read(part, length, |view| view.to_f32())
     }
 
     fn i8(&mut self, part: &'static str, length: usize) -> Result<Vec<i8>> {
-        self.read(part, length, TensorView::to_i8)
+        self.read(part, length, |view| view.to_i8())
     }
 }
 

@@ -94,10 +94,9 @@ impl Memory {
     pub(super) fn adamw(states: States, length: usize) -> Self {
         match states {
             States::F32 => Self::AdamW { first: Buffer::zeroed(length), second: Buffer::zeroed(length) },
-            States::Bits8 => Self::AdamW8 {
-                first: Blocks::zeroed(Code::Signed, length),
-                second: Blocks::zeroed(Code::Root, length),
-            },
+            States::Bits8 => {
+                Self::AdamW8 { first: Blocks::zeroed(Code::Signed, length), second: Blocks::zeroed(Code::Root, length) }
+            }
         }
     }
 

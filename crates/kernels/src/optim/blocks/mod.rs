@@ -139,13 +139,7 @@ impl Blocks {
 ///
 /// # Panics
 /// As that, or if a moment is of another code.
-pub fn adamw(
-    options: &AdamW,
-    draws: Draws,
-    parameters: &mut [f32],
-    gradients: &[f32],
-    [m, v]: [&mut Blocks; 2],
-) {
+pub fn adamw(options: &AdamW, draws: Draws, parameters: &mut [f32], gradients: &[f32], [m, v]: [&mut Blocks; 2]) {
     let len = parameters.len();
     assert_eq!(gradients.len(), len, "adamw: lengths");
     m.check(Code::Signed, len);
