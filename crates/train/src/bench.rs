@@ -76,8 +76,8 @@ impl Shape {
     /// The bytes of a step's fullest moment.
     pub fn memory(&self, conditions: Conditions) -> StepMemory {
         let tokens = self.sequences * self.length;
-        let Conditions { precision, recompute, .. } = conditions;
-        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute }.memory()
+        let Conditions { precision, recompute, optimizer, .. } = conditions;
+        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute, optimizer }.memory()
     }
 }
 

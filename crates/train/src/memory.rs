@@ -6,10 +6,8 @@ use luban_model::spec::Head;
 use luban_tensor::Precision;
 
 use crate::objective::MASKED_SHARE;
+use crate::optimizer::Settings;
 use crate::settings::Plan;
-
-/// Bytes of AdamW's two moments for each parameter.
-const ADAMW_BYTES: f64 = 8.0;
 
 /// A step, as far as its memory is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +22,8 @@ pub struct Step<'a> {
     pub precision: Precision,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
+    /// What trains it.
+    pub optimizer: Settings,
 }
 
 impl Step<'_> {
@@ -36,7 +36,8 @@ impl Step<'_> {
             parts: self.at_once < self.tokens,
             precision: self.precision,
             recompute: self.recompute,
-            optimizer_bytes: ADAMW_BYTES,
+            optimizer_bytes: self.optimizer.bytes(self.spec),
+            optimizer_working_bytes: self.optimizer.working_bytes(self.spec),
         };
         StepMemory::of(self.spec, &setup)
     }
@@ -50,6 +51,7 @@ pub fn planned(plan: &Plan, recompute: bool) -> StepMemory {
         at_once: plan.sequences_at_once * plan.context,
         precision: plan.precision,
         recompute,
+        optimizer: plan.optimizer_settings(),
     }
     .memory()
 }

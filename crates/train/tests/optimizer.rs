@@ -8,7 +8,7 @@ use luban_artifact::safetensors::Weights;
 use luban_kernels::pool::Pool;
 use luban_model::Spec;
 use luban_model::training::TrainableModel;
-use luban_train::optimizer::{AdamWSettings, Kind, Memory, Optimizer, Settings, States, trainable};
+use luban_train::optimizer::{AdamWSettings, Kind, Memory, Optimizer, Settings, States, Values, trainable};
 use luban_train::pretrain::checkpoints_dir;
 use luban_train::step::{StepInput, gradients, train_step};
 use luban_train::{Precision, PretrainOptions};
@@ -126,4 +126,25 @@ fn muon_with_half_the_sequences_at_once_gives_nearly_the_same_losses() {
     let off = whole.iter().zip(&halves).fold(0.0, |off: f64, (a, b)| off.max((a.1 - b.1).abs()));
     println!("{off:.1e} apart");
     assert!(whole.len() == 30 && off <= 1e-4, "{off}");
+}
+
+#[test]
+fn the_bytes_that_are_planned_are_those_of_the_states() {
+    let spec = Spec { context: 32, ..Spec::llama(64, 2, 4, 300) };
+    let model = TrainableModel::init(spec.clone(), 1).unwrap();
+    for kind in [Kind::Adamw, Kind::Muon] {
+        for states in [States::F32, States::Bits8] {
+            let settings = Settings { states, ..kind.settings(AdamWSettings::default(), 2.0) };
+            let optimizer = Optimizer::new(settings, &model);
+            let bytes = |values: Values<'_>| match values {
+                Values::F32(values) => 4 * values.len(),
+                Values::I8(values) => values.len(),
+            };
+            let parts = optimizer.memories().iter().flat_map(|memory| memory.parts());
+            let held: usize = parts.map(|part| bytes(part.values)).sum();
+            // Blocks are whole, and what a length leaves over is not listed.
+            let planned = settings.bytes(&spec) as usize;
+            assert!((held..held + held / 50).contains(&planned), "{kind:?}, {states:?}: {held} of {planned} planned");
+        }
+    }
 }

@@ -30,8 +30,10 @@ pub struct StepSetup {
     pub precision: Precision,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
-    /// Bytes of the optimizer's state for each parameter.
-    pub optimizer_bytes: f64,
+    /// Bytes of the optimizer's state.
+    pub optimizer_bytes: u64,
+    /// Bytes that the optimizer works with besides.
+    pub optimizer_working_bytes: u64,
 }
 
 /// Bytes of the fullest moment of a step, by what they are for.
@@ -90,14 +92,14 @@ impl Count<'_> {
     }
 
     fn in_optimizer(&self) -> StepMemory {
-        self.at(self.all_gradients(), 0, 0)
+        self.at(self.all_gradients(), 0, self.setup.optimizer_working_bytes)
     }
 
     fn at(&self, gradients: u64, activations: u64, working: u64) -> StepMemory {
         let weights = Parameters::of(self.spec).total();
         StepMemory {
             weights: F32 * weights,
-            optimizer: (weights as f64 * self.setup.optimizer_bytes) as u64,
+            optimizer: self.setup.optimizer_bytes,
             gradients,
             activations,
             working,

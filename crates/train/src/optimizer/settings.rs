@@ -1,5 +1,9 @@
 //! The constants of the optimizers.
 
+use luban_kernels::optim::blocks::BLOCK;
+use luban_kernels::optim::muon;
+use luban_model::Spec;
+use luban_model::weights::{Slot, slots};
 use luban_tensor::Parameter;
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +95,14 @@ impl States {
     fn of(self, length: usize) -> Self {
         if length < BITS8_LENGTH_MIN { Self::F32 } else { self }
     }
+
+    /// Bytes of one for each of so many numbers.
+    fn bytes(self, length: usize) -> u64 {
+        match self {
+            Self::F32 => 4 * length as u64,
+            Self::Bits8 => (length.next_multiple_of(BLOCK) + 4 * length.div_ceil(BLOCK)) as u64,
+        }
+    }
 }
 
 /// All constants.
@@ -117,14 +129,34 @@ impl Settings {
     pub(super) fn memory(&self, parameter: &Parameter) -> Memory {
         let length = parameter.value.len();
         let states = self.states.of(length);
-        match self.muon.is_some() && is_hidden_matrix(parameter) {
+        match self.trains_by_muon(&parameter.name, parameter.value.shape()) {
             true => Memory::muon(states, length),
             false => Memory::adamw(states, length),
         }
     }
-}
 
-/// Whether it is a matrix inside a block: embeddings and heads are none, whose rows are told apart by tokens.
-fn is_hidden_matrix(parameter: &Parameter) -> bool {
-    parameter.name.starts_with("layers.") && parameter.value.shape().len() == 2
+    /// Matrices inside blocks are; embeddings and heads are none, whose rows are told apart by tokens.
+    fn trains_by_muon(&self, name: &str, shape: &[usize]) -> bool {
+        self.muon.is_some() && name.starts_with("layers.") && shape.len() == 2
+    }
+
+    /// Bytes of what is remembered of a model.
+    pub fn bytes(&self, spec: &Spec) -> u64 {
+        let of = |slot: &Slot| {
+            let means = if self.trains_by_muon(&slot.name, &slot.shape) { 1 } else { 2 };
+            means * self.states.of(slot.len()).bytes(slot.len())
+        };
+        slots(spec).iter().map(of).sum()
+    }
+
+    /// Bytes that changing one parameter needs besides, at most.
+    pub fn working_bytes(&self, spec: &Spec) -> u64 {
+        let of = |slot: &Slot| match slot.shape[..] {
+            [rows, columns] if self.trains_by_muon(&slot.name, &slot.shape) => {
+                4 * (rows * columns + muon::scratch_len([rows, columns])) as u64
+            }
+            _ => 0,
+        };
+        slots(spec).iter().map(of).max().unwrap_or(0)
+    }
 }
