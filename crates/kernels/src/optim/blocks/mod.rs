@@ -17,11 +17,15 @@
 //! [`crate::dropout`]): element 64 g + 16 w + l of a block has the word w at the counter (16 g + l, block, path), its lower
 //! half for the first state and its upper half for the second.
 
+mod bytes;
+
 use super::{AdamW, Constants};
 use crate::buffer::Buffer;
 use crate::dropout::draw;
 use crate::pool::{SharedMut, parallel_ranges};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
+
+use bytes::{magnitude, root, root_byte, signed, signed_byte, units};
 
 /// Elements that share a scale.
 pub const BLOCK: usize = 256;
@@ -245,68 +249,6 @@ impl Block<'_> {
         // SAFETY: sixteen bytes.
         unsafe { byte.store_i8(codes.as_mut_ptr()) };
     }
-}
-
-#[inline(always)]
-fn magnitude<S: Simd>(x: S) -> S {
-    x.max(S::splat(0.0) - x)
-}
-
-/// The whole steps in `squares`' roots.
-#[inline(always)]
-fn whole_steps<S: Simd>(squares: S) -> S {
-    (squares.sqrt() - S::splat(0.5)).round()
-}
-
-/// Up with the share of the way from one square to the next.
-#[inline(always)]
-fn signed_byte<S: Simd>(number: S, inverse: S, chance: S) -> S {
-    let (zero, one) = (S::splat(0.0), S::splat(1.0));
-    let square = magnitude(number) * inverse * S::splat(SIGNED_STEPS * SIGNED_STEPS);
-    let steps = whole_steps(square);
-    let way = steps + steps + one;
-    let steps = steps + (chance * way).if_less(square - steps * steps, one, zero);
-    let steps = steps.min(S::splat(SIGNED_STEPS));
-    number.if_less(zero, zero - steps, steps)
-}
-
-/// Up with the share of the way from one fourth power to the next, so that the mean of squares of roots is right.
-#[inline(always)]
-fn root_byte<S: Simd>(root: S, inverse: S, chance: S) -> S {
-    let (zero, one) = (S::splat(0.0), S::splat(1.0));
-    let square = root * inverse * S::splat(ROOT_STEPS * ROOT_STEPS);
-    let steps = whole_steps(square);
-    let (low, high) = (steps * steps, (steps + one) * (steps + one));
-    let (gone, way) = ((square - low) * (square + low), (high - low) * (high + low));
-    let steps = steps + (chance * way).if_less(gone, one, zero);
-    steps.max(one).min(S::splat(ROOT_STEPS)) - S::splat(ROOT_ZERO)
-}
-
-/// The number of sixteen bytes of [`Code::Signed`].
-#[inline(always)]
-fn signed<S: Simd>(codes: &[i8], at: usize, unit: S) -> S {
-    let byte = bytes::<S>(codes, at);
-    byte * magnitude(byte) * unit
-}
-
-/// The root that sixteen bytes of [`Code::Root`] stand for.
-#[inline(always)]
-fn root<S: Simd>(codes: &[i8], at: usize, unit: S) -> S {
-    let steps = bytes::<S>(codes, at) + S::splat(ROOT_ZERO);
-    steps * steps * unit
-}
-
-#[inline(always)]
-fn bytes<S: Simd>(codes: &[i8], at: usize) -> S {
-    let codes = &codes[at..at + LANES];
-    // SAFETY: sixteen bytes.
-    unsafe { S::load_i8(codes.as_ptr()) }
-}
-
-/// What one step squared stands for, of [`Code::Signed`] and of [`Code::Root`].
-#[inline(always)]
-fn units<S: Simd>(scale: f32) -> [S; 2] {
-    [SIGNED_STEPS, ROOT_STEPS].map(|steps| S::splat(scale / (steps * steps)))
 }
 
 struct Update<'a> {
