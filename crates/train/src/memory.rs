@@ -1,6 +1,7 @@
 //! The memory of a run, planned before it.
 
 use luban_model::Spec;
+use luban_model::lora::Lora;
 use luban_model::plan::{StepMemory, StepSetup};
 use luban_model::spec::Head;
 use luban_tensor::Precision;
@@ -22,6 +23,8 @@ pub struct Step<'a> {
     pub precision: Precision,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
+    /// The adapters, where only they are trained.
+    pub lora: Option<&'a Lora>,
     /// What trains it.
     pub optimizer: Settings,
 }
@@ -36,8 +39,9 @@ impl Step<'_> {
             parts: self.at_once < self.tokens,
             precision: self.precision,
             recompute: self.recompute,
-            optimizer_bytes: self.optimizer.bytes(self.spec),
-            optimizer_working_bytes: self.optimizer.working_bytes(self.spec),
+            lora: self.lora,
+            optimizer_bytes: self.optimizer.bytes(self.spec, self.lora),
+            optimizer_working_bytes: self.optimizer.working_bytes(self.spec, self.lora),
         };
         StepMemory::of(self.spec, &setup)
     }
@@ -51,6 +55,7 @@ pub fn planned(plan: &Plan, recompute: bool) -> StepMemory {
         at_once: plan.sequences_at_once * plan.context,
         precision: plan.precision,
         recompute,
+        lora: None,
         optimizer: plan.optimizer_settings(),
     }
     .memory()

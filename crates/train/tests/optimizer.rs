@@ -143,7 +143,7 @@ fn the_bytes_that_are_planned_are_those_of_the_states() {
             let parts = optimizer.memories().iter().flat_map(|memory| memory.parts());
             let held: usize = parts.map(|part| bytes(part.values)).sum();
             // Blocks are whole, and what a length leaves over is not listed.
-            let planned = settings.bytes(&spec) as usize;
+            let planned = settings.bytes(&spec, None) as usize;
             assert!((held..held + held / 50).contains(&planned), "{kind:?}, {states:?}: {held} of {planned} planned");
         }
     }

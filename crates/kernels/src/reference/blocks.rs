@@ -50,11 +50,11 @@ fn encode(code: Code, number: f32, inverse: f32, chance: f32) -> i8 {
 }
 
 fn chance(code: Code, draws: Draws, [block, element]: [usize; 2]) -> f32 {
-    let (group, word, lane) = (element / 64, element / 16 % 4, element % 16);
+    let (group, word, half, lane) = (element / 128, element / 32 % 4, element / 16 % 2, element % 16);
     let counter = [(16 * group + lane) as u32, block as u32, draws.path as u32, (draws.path >> 32) as u32];
     let bits = philox(counter, draws.key)[word];
-    let half = if code == Code::Signed { bits & 0xFFFF } else { bits >> 16 };
-    (half as f32 + 0.5) / 65536.0
+    let shift = 16 * half + if code == Code::Signed { 0 } else { 8 };
+    ((bits >> shift & 0xFF) as f32 + 0.5) / 256.0
 }
 
 /// One step of AdamW with moments in blocks: of the mean, and of the root of the mean of squares.

@@ -3,7 +3,8 @@
 use luban_kernels::optim::blocks::BLOCK;
 use luban_kernels::optim::muon;
 use luban_model::Spec;
-use luban_model::weights::{Slot, slots};
+use luban_model::lora::Lora;
+use luban_model::weights::{Slot, trained_slots};
 use luban_tensor::Parameter;
 use serde::{Deserialize, Serialize};
 
@@ -140,23 +141,23 @@ impl Settings {
         self.muon.is_some() && name.starts_with("layers.") && shape.len() == 2
     }
 
-    /// Bytes of what is remembered of a model.
-    pub fn bytes(&self, spec: &Spec) -> u64 {
+    /// Bytes of what is remembered of a model, or of its adapters where only they are trained.
+    pub fn bytes(&self, spec: &Spec, lora: Option<&Lora>) -> u64 {
         let of = |slot: &Slot| {
             let means = if self.trains_by_muon(&slot.name, &slot.shape) { 1 } else { 2 };
             means * self.states.of(slot.len()).bytes(slot.len())
         };
-        slots(spec).iter().map(of).sum()
+        trained_slots(spec, lora).iter().map(of).sum()
     }
 
     /// Bytes that changing one parameter needs besides, at most.
-    pub fn working_bytes(&self, spec: &Spec) -> u64 {
+    pub fn working_bytes(&self, spec: &Spec, lora: Option<&Lora>) -> u64 {
         let of = |slot: &Slot| match slot.shape[..] {
             [rows, columns] if self.trains_by_muon(&slot.name, &slot.shape) => {
                 4 * (rows * columns + muon::scratch_len([rows, columns])) as u64
             }
             _ => 0,
         };
-        slots(spec).iter().map(of).max().unwrap_or(0)
+        trained_slots(spec, lora).iter().map(of).max().unwrap_or(0)
     }
 }

@@ -156,5 +156,6 @@ impl Account {
 fn own_step(spec: &Spec, setup: &TrainingSetup, (precision, states): (Compute, States)) -> [StepMemory; 2] {
     let tokens = setup.sequences * setup.length;
     let optimizer = Settings { states, ..AdamWSettings::default().into() };
-    [false, true].map(|recompute| Step { spec, tokens, at_once: tokens, precision, recompute, optimizer }.memory())
+    [false, true]
+        .map(|recompute| Step { spec, tokens, at_once: tokens, precision, recompute, lora: None, optimizer }.memory())
 }

@@ -14,8 +14,8 @@
 //! An update decodes a block, computes in f32, changes the weights by what it computed, and encodes, in one pass. Encoding
 //! rounds to one of the two neighbours by chance, so that the mean is right: a mean that should lose a hundredth of itself
 //! at each step would never change if it always went to the nearest. The chances are Philox 4x32-10 (see
-//! [`crate::dropout`]): element 64 g + 16 w + l of a block has the word w at the counter (16 g + l, block, path), its lower
-//! half for the first state and its upper half for the second.
+//! [`crate::dropout`]): the element 128 g + 32 w + 16 h + l of a block has the half h (the lower first) of the word w at
+//! the counter (16 g + l, block, path), its lower byte for the first state and its upper one for the second.
 
 mod bytes;
 
@@ -36,8 +36,8 @@ pub const ROOT_STEPS: f32 = 256.0;
 /// The number of steps of [`Code::Root`] that the byte 0 stands for.
 pub const ROOT_ZERO: f32 = 129.0;
 
-/// Elements that one draw of all lanes serves: a word each.
-const DRAWN: usize = 4 * LANES;
+/// Elements that one draw of all lanes serves: four words of two halves for each lane.
+const DRAWN: usize = 8 * LANES;
 
 /// Where the chances of one update come from: every step of every parameter has a path of its own.
 #[derive(Clone, Copy, Debug)]
@@ -210,16 +210,19 @@ struct Chances {
 }
 
 impl Chances {
-    /// Two numbers between 0 and 1 for each of the next 64 elements, from the element `at` on.
+    /// Two numbers between 0 and 1 for each of the next 128 elements, from the element `at` on.
     #[inline(always)]
     fn draw(self, at: usize) -> [[f32; DRAWN]; 2] {
         let words = draw([(at / DRAWN * LANES) as u32, self.block as u32], self.draws.path, self.draws.key);
         let mut chances = [[0.0; DRAWN]; 2];
         for (word, lanes) in words.iter().enumerate() {
             for (lane, bits) in lanes.iter().enumerate() {
-                let chance = |half: u32| (half as i32 as f32 + 0.5) * (1.0 / 65536.0);
-                chances[0][word * LANES + lane] = chance(bits & 0xFFFF);
-                chances[1][word * LANES + lane] = chance(bits >> 16);
+                let chance = |shift: u32| ((bits >> shift & 0xFF) as i32 as f32 + 0.5) * (1.0 / 256.0);
+                for half in 0..2 {
+                    let element = (2 * word + half) * LANES + lane;
+                    chances[0][element] = chance(16 * half as u32);
+                    chances[1][element] = chance(16 * half as u32 + 8);
+                }
             }
         }
         chances
