@@ -5,6 +5,7 @@ mod common;
 use common::{least_seconds, numbers};
 use luban_kernels::Accumulate;
 use luban_kernels::attention::{self, Gradients, Inputs, Saved, Shape, cached};
+use luban_kernels::optim::blocks::Code;
 use luban_kernels::pool::{self, Pool};
 use luban_kernels::{activation, dropout, loss, norm, optim, rotary};
 
@@ -89,6 +90,9 @@ fn rows(rows: usize, width: usize) {
         gradient_scale: 1.0,
     };
     ns("adamw", &mut || optim::adamw(&options, &mut y, &x, &mut m, &mut v));
+    let draws = optim::blocks::Draws { key: [1, 2], path: 3 };
+    let [mut m, mut v] = [Code::Signed, Code::Root].map(|code| optim::blocks::Blocks::zeroed(code, len));
+    ns("adamw, states in 8 bits", &mut || optim::blocks::adamw(&options, draws, &mut y, &x, [&mut m, &mut v]));
     let side = (len as f64).sqrt() as usize;
     let mut scratch = vec![0.0; optim::muon::scratch_len([side, side])];
     let mut update = x[..side * side].to_vec();

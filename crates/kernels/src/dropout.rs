@@ -154,7 +154,7 @@ impl Kernel for Rows<'_> {
 
 /// Philox at sixteen counters, of which the first word counts up: the four words of each.
 #[inline(always)]
-fn draw([first, row]: [u32; 2], path: u64, mut key: [u32; 2]) -> [[u32; LANES]; 4] {
+pub(crate) fn draw([first, row]: [u32; 2], path: u64, mut key: [u32; 2]) -> [[u32; LANES]; 4] {
     let mut words = [[0; LANES], [row; LANES], [path as u32; LANES], [(path >> 32) as u32; LANES]];
     for (lane, word) in words[0].iter_mut().enumerate() {
         *word = first + lane as u32;

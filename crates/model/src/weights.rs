@@ -166,6 +166,13 @@ pub fn slots_with(spec: &Spec, lora: Option<&Lora>) -> Vec<Slot> {
     slots
 }
 
+/// Those that are trained: the adapters' where there are any, and all of them otherwise.
+pub fn trained_slots(spec: &Spec, lora: Option<&Lora>) -> Vec<Slot> {
+    let mut slots = slots_with(spec, lora);
+    slots.retain(|slot| lora.is_none() || matches!(slot.role, Role::LoraA | Role::LoraB));
+    slots
+}
+
 impl<W> ModelWeights<W> {
     /// Builds the tree, asking `make` for each slot in order.
     pub fn build<E>(spec: &Spec, make: impl FnMut(&Slot) -> Result<W, E>) -> Result<Self, E> {

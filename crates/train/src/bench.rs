@@ -86,9 +86,9 @@ impl Shape {
     /// The bytes of a step's fullest moment.
     pub fn memory(&self, conditions: Conditions) -> StepMemory {
         let tokens = self.sequences * self.length;
-        let Conditions { precision, recompute, .. } = conditions;
-        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute, lora: self.lora.as_ref() }
-            .memory()
+        let Conditions { precision, recompute, optimizer, .. } = conditions;
+        let lora = self.lora.as_ref();
+        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute, lora, optimizer }.memory()
     }
 }
 

@@ -7,10 +7,8 @@ use luban_model::spec::Head;
 use luban_tensor::Precision;
 
 use crate::objective::MASKED_SHARE;
+use crate::optimizer::Settings;
 use crate::settings::Plan;
-
-/// Bytes of AdamW's two moments for each parameter.
-const ADAMW_BYTES: f64 = 8.0;
 
 /// A step, as far as its memory is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +25,8 @@ pub struct Step<'a> {
     pub recompute: bool,
     /// The adapters, where only they are trained.
     pub lora: Option<&'a Lora>,
+    /// What trains it.
+    pub optimizer: Settings,
 }
 
 impl Step<'_> {
@@ -40,7 +40,8 @@ impl Step<'_> {
             precision: self.precision,
             recompute: self.recompute,
             lora: self.lora,
-            optimizer_bytes: ADAMW_BYTES,
+            optimizer_bytes: self.optimizer.bytes(self.spec, self.lora),
+            optimizer_working_bytes: self.optimizer.working_bytes(self.spec, self.lora),
         };
         StepMemory::of(self.spec, &setup)
     }
@@ -55,6 +56,7 @@ pub fn planned(plan: &Plan, recompute: bool) -> StepMemory {
         precision: plan.precision,
         recompute,
         lora: None,
+        optimizer: plan.optimizer_settings(),
     }
     .memory()
 }

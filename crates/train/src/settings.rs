@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::blueprint::Blueprint;
 use crate::error::{Error, Result};
 use crate::guards::Keep;
-use crate::optimizer::{AdamWSettings, Kind, MuonSettings, Settings};
+use crate::optimizer::{AdamWSettings, Kind, MuonSettings, Settings, States};
 use crate::schedule::{Decay, Schedule};
 
 /// Longest run that may be asked for, in minutes: a year.
@@ -50,6 +50,8 @@ pub struct PretrainOptions {
     pub optimizer: Kind,
     /// Highest learning rate of Muon.
     pub muon_learning_rate: Option<f64>,
+    /// What the optimizer's states are kept in.
+    pub optimizer_states: States,
     /// Highest learning rate.
     pub learning_rate: Option<f64>,
     /// Steps over which the learning rate rises.
@@ -106,6 +108,7 @@ impl Default for PretrainOptions {
             batch: None,
             optimizer: Kind::Adamw,
             muon_learning_rate: None,
+            optimizer_states: States::F32,
             learning_rate: None,
             warmup: None,
             decay: Decay::Cosine,
@@ -206,6 +209,9 @@ pub struct Plan {
     /// How those of the matrices inside blocks do, where not as the others.
     #[serde(default)]
     pub muon: Option<MuonSettings>,
+    /// What the optimizer's states are kept in.
+    #[serde(default)]
+    pub optimizer_states: States,
     /// Sequences within which the loader shuffles.
     pub shuffle_sequences: usize,
     /// Passes that make the loader's epoch; more than 1 where the run cannot read the whole corpus. See
@@ -228,7 +234,7 @@ impl Plan {
 
     /// All constants of the optimizer.
     pub fn optimizer_settings(&self) -> Settings {
-        Settings { adamw: self.optimizer, muon: self.muon }
+        Settings { adamw: self.optimizer, muon: self.muon, states: self.optimizer_states, seed: self.seed }
     }
 
     /// Tokens of the whole run.

@@ -1,10 +1,12 @@
 //! The whole of what a resume needs, and its checkpoints.
 //!
 //! A checkpoint is an artifact of two files: `state.json` (what was asked, the plan, how far the run is) and
-//! `state.safetensors` (weights and what the optimizer remembers, bit for bit). The number of threads is not part of it: the kernels give
-//! the same bits with any.
+//! `state.safetensors` (weights and what the optimizer remembers, bit for bit). The number of threads is not part of it:
+//! the kernels give the same bits with any.
 
-use luban_artifact::safetensors::{Dtype, TensorSpec, Weights, write_f32, write_streaming};
+use std::io::{self, Write};
+
+use luban_artifact::safetensors::{Dtype, TensorSpec, TensorView, Weights, write_f32, write_streaming};
 use luban_artifact::{Artifact, ArtifactWriter, Digest};
 use luban_data::loader::Position;
 use luban_model::training::TrainableModel;
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::guards::Guards;
-use crate::optimizer::{Optimizer, trainable};
+use crate::optimizer::{Optimizer, Source, Values, trainable};
 use crate::scaling::LossScaling;
 use crate::settings::{Plan, PretrainOptions};
 
@@ -138,25 +140,23 @@ impl TrainState {
         let mut file = writer.file(TENSORS)?;
         write_streaming(&mut file, &specs, &[], |spec, out| {
             let found = tensors.iter().find(|(known, _)| known.name == spec.name);
-            let values = found.map_or(&[][..], |(_, values)| values);
-            write_f32(out, values).map_err(|source| luban_artifact::Error::Io {
-                what: "write",
-                path: TENSORS.into(),
-                source,
-            })
+            let written = match found {
+                Some((_, Values::F32(values))) => write_f32(out, values),
+                Some((_, Values::I8(values))) => write_i8(out, values),
+                None => Ok(()),
+            };
+            written.map_err(|source| luban_artifact::Error::Io { what: "write", path: TENSORS.into(), source })
         })?;
         file.finish()?;
         Ok(())
     }
 
-    /// Every weight and moment with its name.
-    fn tensors(&self) -> Vec<(TensorSpec, &[f32])> {
-        let spec = |kind: &str, parameter: &Parameter| {
-            TensorSpec::new(format!("{kind}.{}", parameter.name), Dtype::F32, parameter.value.shape())
-        };
-        let weights = self.model.parameters().map(|parameter| (spec("weight", parameter), &*parameter.value));
+    /// Every weight, and all that the optimizer remembers, with its name.
+    fn tensors(&self) -> Vec<(TensorSpec, Values<'_>)> {
+        let weights =
+            self.model.parameters().map(|parameter| named("weight", parameter, Values::F32(&parameter.value)));
         let memories = trainable(&self.model).zip(self.optimizer.memories()).flat_map(|(parameter, memory)| {
-            memory.parts().into_iter().map(move |part| (spec(part.name, parameter), part.values))
+            memory.parts().into_iter().map(move |part| named(part.name, parameter, part.values))
         });
         weights.chain(memories).collect()
     }
@@ -174,16 +174,54 @@ impl TrainState {
         })?
         .with_precision(plan.precision);
         let settings = plan.optimizer_settings();
-        let memories = Optimizer::read_memories(settings, &model, |parameter, part, length| {
-            let name = format!("{part}.{}", parameter.name);
-            let values = weights.to_f32(&name)?;
-            match values.len() == length {
-                true => Ok(values),
-                false => Err(fail(format!("{name} has {} values, expected {length}", values.len()))),
-            }
-        })?;
+        let memories =
+            Optimizer::read_memories(settings, &model, |parameter| Stored { weights: &weights, parameter, fail })?;
         let optimizer = Optimizer::restore(settings, &model, memories, progress.step, scaling);
         Ok(Self { identity, plan, progress, model, optimizer })
+    }
+}
+
+/// A tensor of a checkpoint: as the parameter lies where there is a number for each of its own.
+fn named<'a>(kind: &str, parameter: &Parameter, values: Values<'a>) -> (TensorSpec, Values<'a>) {
+    let whole = values.len() == parameter.value.len();
+    let shape = if whole { parameter.value.shape().to_vec() } else { vec![values.len()] };
+    let dtype = if matches!(values, Values::I8(_)) { Dtype::I8 } else { Dtype::F32 };
+    (TensorSpec::new(format!("{kind}.{}", parameter.name), dtype, shape), values)
+}
+
+fn write_i8(out: &mut dyn Write, values: &[i8]) -> io::Result<()> {
+    let bytes: Vec<u8> = values.iter().map(|&value| value as u8).collect();
+    out.write_all(&bytes)
+}
+
+/// What a checkpoint holds of the optimizer's state of one parameter.
+struct Stored<'a, F> {
+    weights: &'a Weights,
+    parameter: &'a Parameter,
+    fail: F,
+}
+
+impl<F: Fn(String) -> Error> Stored<'_, F> {
+    fn read<T>(&self, part: &str, length: usize, of: impl FnOnce(&TensorView<'_>) -> Option<Vec<T>>) -> Result<Vec<T>> {
+        let name = format!("{part}.{}", self.parameter.name);
+        let view = self.weights.tensor(&name)?;
+        match of(&view) {
+            Some(values) if values.len() == length => Ok(values),
+            Some(values) => Err((self.fail)(format!("{name} has {} values, expected {length}", values.len()))),
+            None => Err((self.fail)(format!("{name} is of the type {}", view.dtype))),
+        }
+    }
+}
+
+impl<F: Fn(String) -> Error> Source for Stored<'_, F> {
+    type Error = Error;
+
+    fn f32(&mut self, part: &'static str, length: usize) -> Result<Vec<f32>> {
+        self.read(part, length, |view| view.to_f32())
+    }
+
+    fn i8(&mut self, part: &'static str, length: usize) -> Result<Vec<i8>> {
+        self.read(part, length, |view| view.to_i8())
     }
 }
 

@@ -47,7 +47,9 @@ fn a_step_takes_what_was_planned() {
             train_step(&mut model, &mut optimizer, input).unwrap();
         }
         let (tokens, at_once) = (8 * spec.context, at_once * spec.context);
-        let memory = Step { spec: &spec, tokens, at_once, precision, recompute, lora: lora.as_ref() }.memory();
+        let optimizer = AdamWSettings::default().into();
+        let lora = lora.as_ref();
+        let memory = Step { spec: &spec, tokens, at_once, precision, recompute, lora, optimizer }.memory();
         let planned = (memory.total() - memory.process) as f64;
         let used = storage::usage().in_use_peak;
         let what = format!("{} layers of {} in {precision}", spec.layers, spec.width);

@@ -1,4 +1,4 @@
-//! Muon: what it trains, that it learns, and that no interruption changes a bit of it.
+//! Muon, and states in 8 bits: what they train, that they learn, and that no interruption changes a bit of it.
 
 mod common;
 
@@ -8,7 +8,7 @@ use luban_artifact::safetensors::Weights;
 use luban_kernels::pool::Pool;
 use luban_model::Spec;
 use luban_model::training::TrainableModel;
-use luban_train::optimizer::{AdamWSettings, Kind, Memory, Optimizer, Settings, trainable};
+use luban_train::optimizer::{AdamWSettings, Kind, Memory, Optimizer, Settings, States, Values, trainable};
 use luban_train::pretrain::checkpoints_dir;
 use luban_train::step::{StepInput, gradients, train_step};
 use luban_train::{Precision, PretrainOptions};
@@ -45,6 +45,16 @@ fn muon_learns_in_f32_and_in_half_of_it() {
 }
 
 #[test]
+fn states_in_8_bits_end_with_the_loss_of_those_in_f32() {
+    for (name, settings) in [("AdamW", AdamWSettings::default().into()), ("Muon", muon())] {
+        let exact = trained(settings, Precision::F32);
+        let loss = trained(Settings { states: States::Bits8, ..settings }, Precision::F32);
+        println!("{name}: {loss:.4} in 8 bits, {exact:.4} in f32");
+        assert!((loss / exact - 1.0).abs() < 0.01, "{name}: {loss} in 8 bits, {exact} in f32");
+    }
+}
+
+#[test]
 fn muon_trains_the_matrices_inside_blocks_and_no_others() {
     let turned = |spec: Spec| -> Vec<String> {
         let model = TrainableModel::init(spec, 1).unwrap();
@@ -60,34 +70,44 @@ fn muon_trains_the_matrices_inside_blocks_and_no_others() {
 }
 
 #[test]
-fn a_run_with_muon_that_is_interrupted_ends_with_the_same_bits_with_any_number_of_threads() {
+fn a_run_that_is_interrupted_ends_with_the_same_bits_with_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());
-    for precision in Precision::ALL {
-        let options = PretrainOptions { optimizer: Kind::Muon, precision: Some(precision), dropout: 0.1, ..tiny(14) };
-        let [whole, stopped] = ["whole", "stopped"].map(|name| format!("{name}-{precision}"));
+    let muon = Precision::ALL.map(|precision| (Kind::Muon, States::F32, precision));
+    let in_8_bits = [(Kind::Adamw, States::Bits8, Precision::F32), (Kind::Muon, States::Bits8, Precision::Bf16)];
+    for (number, (optimizer, optimizer_states, precision)) in muon.into_iter().chain(in_8_bits).enumerate() {
+        let precision = Some(precision);
+        let width = Some(if optimizer_states == States::Bits8 { 64 } else { 32 });
+        let options = PretrainOptions { optimizer, optimizer_states, precision, width, dropout: 0.1, ..tiny(14) };
+        let [whole, stopped] = ["whole", "stopped"].map(|name| format!("{name}-{number}"));
         fixture.finish(&options, &whole);
         for (threads, stop) in [(1, 4), (3, 9)] {
             Pool::new(threads).install(|| fixture.run(&options, &stopped, &Watcher::cancelling(stop)).unwrap());
         }
-        let other = PretrainOptions { optimizer: Kind::Adamw, ..options.clone() };
+        let other = PretrainOptions { optimizer: Kind::Adamw, optimizer_states: States::F32, ..options.clone() };
         let message = fixture.run(&other, &stopped, &Watcher::default()).unwrap_err().to_string();
         assert!(message.contains("optimizer"), "{message}");
         fixture.finish(&options, &stopped);
-        assert!(fixture.weights(&stopped) == fixture.weights(&whole), "{precision}: other weights");
+        assert!(fixture.weights(&stopped) == fixture.weights(&whole), "{options:?}: other weights");
     }
 }
 
 #[test]
-fn a_checkpoint_with_muon_holds_momenta_and_the_moments_of_the_rest() {
+fn a_checkpoint_holds_what_the_optimizer_remembers() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());
-    let options = PretrainOptions { optimizer: Kind::Muon, ..tiny(9) };
-    fixture.run(&options, "model", &Watcher::cancelling(3)).unwrap();
-    let checkpoint = checkpoints_dir(&fixture.dir.join("model")).join("step-00000003");
-    let weights = Weights::open(Artifact::open(&checkpoint).unwrap().map("state.safetensors").unwrap()).unwrap();
-    let count = |kind: &str| weights.names().filter(|name| name.starts_with(kind)).count();
-    assert_eq!(["weight.", "momentum.", "first.", "second."].map(count), [11, 7, 4, 4]);
+    let counts = |name: &str, optimizer_states, width| {
+        let options = PretrainOptions { optimizer: Kind::Muon, optimizer_states, width: Some(width), ..tiny(9) };
+        fixture.run(&options, name, &Watcher::cancelling(3)).unwrap();
+        let checkpoint = checkpoints_dir(&fixture.dir.join(name)).join("step-00000003");
+        let weights = Weights::open(Artifact::open(&checkpoint).unwrap().map("state.safetensors").unwrap()).unwrap();
+        let count = |kind: &str| weights.names().filter(|name| name.split('.').next() == Some(kind)).count();
+        let kinds = ["weight", "momentum", "first", "second", "momentum-codes", "first-codes", "second-scales"];
+        kinds.map(count)
+    };
+    // Seven matrices in the one layer, the embedding, and three norms.
+    assert_eq!(counts("f32", States::F32, 32), [11, 7, 4, 4, 0, 0, 0]);
+    assert_eq!(counts("8bit", States::Bits8, 64), [11, 0, 3, 3, 7, 1, 1]);
 }
 
 #[test]
@@ -106,4 +126,25 @@ fn muon_with_half_the_sequences_at_once_gives_nearly_the_same_losses() {
     let off = whole.iter().zip(&halves).fold(0.0, |off: f64, (a, b)| off.max((a.1 - b.1).abs()));
     println!("{off:.1e} apart");
     assert!(whole.len() == 30 && off <= 1e-4, "{off}");
+}
+
+#[test]
+fn the_bytes_that_are_planned_are_those_of_the_states() {
+    let spec = Spec { context: 32, ..Spec::llama(64, 2, 4, 300) };
+    let model = TrainableModel::init(spec.clone(), 1).unwrap();
+    for kind in [Kind::Adamw, Kind::Muon] {
+        for states in [States::F32, States::Bits8] {
+            let settings = Settings { states, ..kind.settings(AdamWSettings::default(), 2.0) };
+            let optimizer = Optimizer::new(settings, &model);
+            let bytes = |values: Values<'_>| match values {
+                Values::F32(values) => 4 * values.len(),
+                Values::I8(values) => values.len(),
+            };
+            let parts = optimizer.memories().iter().flat_map(|memory| memory.parts());
+            let held: usize = parts.map(|part| bytes(part.values)).sum();
+            // Blocks are whole, and what a length leaves over is not listed.
+            let planned = settings.bytes(&spec, None) as usize;
+            assert!((held..held + held / 50).contains(&planned), "{kind:?}, {states:?}: {held} of {planned} planned");
+        }
+    }
 }

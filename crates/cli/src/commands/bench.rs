@@ -11,7 +11,7 @@ use luban_kernels::pool;
 use luban_train::bench::{Conditions, Measured, measure, shape, shapes};
 use luban_train::choose::LEARNING_RATE_FLOOR;
 use luban_train::curve::{Curve as Steps, CurveOptions, Tokens};
-use luban_train::optimizer::{AdamWSettings, Kind};
+use luban_train::optimizer::{AdamWSettings, Kind, Settings, States};
 use luban_train::products;
 use luban_train::schedule::{Decay, Schedule};
 use luban_train::{Precision, PretrainOptions};
@@ -48,6 +48,9 @@ pub struct Train {
     /// What changes the matrices inside blocks: adamw or muon
     #[arg(long, value_name = "NAME", default_value = "adamw", value_parser = stages::word::<Kind>)]
     pub optimizer: Kind,
+    /// What its states are kept in: f32 or 8bit
+    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = stages::word::<States>)]
+    pub optimizer_states: States,
     /// Least number of timed steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub steps: usize,
@@ -123,6 +126,7 @@ pub fn train(options: &Train, global: &Global) -> Outcome {
     let shape = shape(&options.config)?;
     let Train { precision, recompute, steps, .. } = *options;
     let optimizer = options.optimizer.settings(AdamWSettings::default(), BENCH_MUON_TIMES);
+    let optimizer = Settings { states: options.optimizer_states, ..optimizer };
     let conditions = Conditions { precision, recompute, optimizer, steps_min: steps.max(1), ..Conditions::default() };
     let measured = measure(&shape, conditions, &SystemClock::default())?;
     let rss = peak_rss_mb();
@@ -132,6 +136,7 @@ pub fn train(options: &Train, global: &Global) -> Outcome {
         line["precision"] = json!(precision.name());
         line["recompute"] = json!(recompute);
         line["optimizer"] = json!(options.optimizer);
+        line["optimizer_states"] = json!(options.optimizer_states);
         line["threads"] = json!(pool::threads());
         line["peak_rss_mb"] = json!(rss);
         return output::json(&line);

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use luban_artifact::{Artifact, Kind};
 use luban_train::guards::Keep;
-use luban_train::optimizer::Kind as Optimizer;
+use luban_train::optimizer::{Kind as Optimizer, States};
 use luban_train::schedule::Decay;
 use luban_train::{Outcome, Precision, PretrainOptions};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,9 @@ pub struct Pretrain {
     /// Highest learning rate of Muon [default: 0.02]
     #[arg(long, value_name = "X")]
     pub muon_learning_rate: Option<f64>,
+    /// What the optimizer's states are kept in: f32, or 8bit, a quarter of the memory
+    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = super::word::<States>)]
+    pub optimizer_states: States,
     /// Highest learning rate
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f64>,
@@ -127,6 +130,7 @@ impl Default for Pretrain {
             batch: options.batch,
             optimizer: options.optimizer,
             muon_learning_rate: options.muon_learning_rate,
+            optimizer_states: options.optimizer_states,
             learning_rate: options.learning_rate,
             warmup: options.warmup,
             decay: options.decay,
@@ -161,6 +165,7 @@ impl Pretrain {
             batch: self.batch,
             optimizer: self.optimizer,
             muon_learning_rate: self.muon_learning_rate,
+            optimizer_states: self.optimizer_states,
             learning_rate: self.learning_rate,
             warmup: self.warmup,
             decay: self.decay,

@@ -1,5 +1,6 @@
-//! The optimizers' arithmetic: AdamW here, [`muon`] beside it.
+//! The optimizers' arithmetic: AdamW here, [`muon`] beside it; [`blocks`]: both with states in 8 bits.
 
+pub mod blocks;
 pub mod muon;
 
 use crate::pool::{SharedMut, parallel, parallel_elements};
@@ -68,22 +69,23 @@ impl Kernel for SquaresOfBlock<'_> {
     }
 }
 
+/// What a step of AdamW multiplies by.
 #[derive(Clone, Copy)]
-struct Constants {
-    gradient_scale: f32,
-    beta1: f32,
-    beta2: f32,
-    epsilon: f32,
+pub(crate) struct Constants {
+    pub(crate) gradient_scale: f32,
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) epsilon: f32,
     /// What is left of a weight after its decay.
-    kept: f32,
+    pub(crate) kept: f32,
     /// Learning rate over the first moment's bias correction.
-    rate: f32,
+    pub(crate) rate: f32,
     /// One over the root of the second moment's bias correction.
-    root: f32,
+    pub(crate) root: f32,
 }
 
 impl Constants {
-    fn new(options: &AdamW) -> Self {
+    pub(crate) fn new(options: &AdamW) -> Self {
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(options.step as f64);
         let learning_rate = f64::from(options.learning_rate);
         Self {

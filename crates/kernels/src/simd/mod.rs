@@ -57,6 +57,11 @@ pub(crate) trait Simd:
     /// # Safety
     /// `count` floats at `to` must be writable.
     unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// Stores as sixteen signed bytes: to the nearest, ties to even. The lanes must be in their range.
+    ///
+    /// # Safety
+    /// 16 bytes at `to` must be writable.
+    unsafe fn store_i8(self, to: *mut i8);
     /// `self * factor + addend`, rounded once.
     fn fma(self, factor: Self, addend: Self) -> Self;
     /// `self < other ? self : other`, hence `other` where either is NaN.

@@ -82,6 +82,12 @@ impl Simd for Scalar {
         }
     }
     #[inline(always)]
+    unsafe fn store_i8(self, to: *mut i8) {
+        let bytes = self.0.map(|lane| lane.round_ties_even() as i8);
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[i8; LANES]>().write_unaligned(bytes) }
+    }
+    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
     }

@@ -110,6 +110,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
     }
     #[inline(always)]
+    unsafe fn store_i8(self, to: *mut i8) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
+    }
+    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
@@ -317,6 +321,16 @@ impl Simd for Avx2 {
     unsafe fn store_first(self, to: *mut f32, count: usize) {
         let lanes = self.to_array();
         unsafe { std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count) }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, to: *mut i8) {
+        unsafe {
+            // Packing goes by halves of the registers: the quarters come back in order before the bytes do.
+            let shorts = _mm256_packs_epi32(_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
+            let shorts = _mm256_permute4x64_epi64::<0b11_01_10_00>(shorts);
+            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(shorts), _mm256_extracti128_si256::<1>(shorts));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
     }
     #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {

@@ -176,8 +176,9 @@ impl Search<'_> {
             return self.memory.total(self.cluster.recompute);
         }
         let logits = logits_bytes(self.spec, self.setup);
-        let first = per_parameter * (first_table + layers * layer) + self.run_activations(layers, stages);
-        let last = per_parameter * (last_table + layers * layer) + self.run_activations(layers, 1) + logits;
+        let held = |parameters: u64| (per_parameter * parameters as f64) as u64;
+        let first = held(first_table + layers * layer) + self.run_activations(layers, stages);
+        let last = held(last_table + layers * layer) + self.run_activations(layers, 1) + logits;
         first.max(last)
     }
 

@@ -51,7 +51,7 @@ impl Precision {
 }
 
 /// Bytes that training keeps for each parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct StateBytes {
     /// The weights that the forward pass reads.
     pub weights: u64,
@@ -60,26 +60,34 @@ pub struct StateBytes {
     /// Gradients.
     pub gradients: u64,
     /// Adam's two moments.
-    pub moments: u64,
+    pub moments: f64,
 }
+
+/// Bytes of two moments in 8 bits: a byte each, and an f32 scale for each block of 256.
+pub const MOMENTS_8BIT_BYTES: f64 = 2.0 * (1.0 + 4.0 / 256.0);
 
 impl StateBytes {
     /// Everything in f32: 16 bytes a parameter.
-    pub const F32: Self = Self { weights: 4, master: 0, gradients: 4, moments: 8 };
+    pub const F32: Self = Self { weights: 4, master: 0, gradients: 4, moments: 8.0 };
     /// bf16 weights and gradients beside f32 masters and moments: also 16 bytes a parameter, as Rajbhandari et al.
     /// 2020 (arXiv 1910.02054, section 3.1) count mixed precision.
-    pub const MIXED: Self = Self { weights: 2, master: 4, gradients: 2, moments: 8 };
+    pub const MIXED: Self = Self { weights: 2, master: 4, gradients: 2, moments: 8.0 };
     /// Everything in bf16, without masters.
-    pub const BF16: Self = Self { weights: 2, master: 0, gradients: 2, moments: 4 };
+    pub const BF16: Self = Self { weights: 2, master: 0, gradients: 2, moments: 4.0 };
 
     /// Master copy and moments: what ZeRO calls the optimizer's state.
-    pub fn optimizer(&self) -> u64 {
-        self.master + self.moments
+    pub fn optimizer(&self) -> f64 {
+        self.master as f64 + self.moments
     }
 
     /// Bytes a parameter in all.
-    pub fn total(&self) -> u64 {
-        self.weights + self.gradients + self.optimizer()
+    pub fn total(&self) -> f64 {
+        (self.weights + self.gradients) as f64 + self.optimizer()
+    }
+
+    /// The same with moments in 8 bits ([`MOMENTS_8BIT_BYTES`]).
+    pub fn with_moments_in_8_bits(self) -> Self {
+        Self { moments: MOMENTS_8BIT_BYTES, ..self }
     }
 }
 
@@ -129,7 +137,7 @@ impl TrainingMemory {
         Self {
             weights: parameters * setup.state.weights,
             gradients: parameters * setup.state.gradients,
-            optimizer: parameters * setup.state.optimizer(),
+            optimizer: (parameters as f64 * setup.state.optimizer()) as u64,
             activations: layers * layer,
             activations_recomputed: layers * layer_input_bytes(spec, setup) + layer,
             logits: logits_bytes(spec, setup),
@@ -236,6 +244,9 @@ mod tests {
             let memory = TrainingMemory::of(&spec, &setup(state, activations));
             let held = memory.weights + memory.gradients + memory.optimizer;
             assert_eq!(held, 16 * spec.parameters() as u64);
+            let eighth = TrainingMemory::of(&spec, &setup(state.with_moments_in_8_bits(), activations));
+            let saved = memory.optimizer - eighth.optimizer;
+            assert_eq!(saved, (spec.parameters() as f64 * (8.0 - 2.03125)).ceil() as u64);
         }
     }
 

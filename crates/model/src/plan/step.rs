@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::parameters::Parameters;
 use crate::lora::{Lora, Target};
 use crate::spec::{Head, NormKind, NormPlace, Spec};
-use crate::weights::{Role, slots_with};
+use crate::weights::trained_slots;
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -33,8 +33,10 @@ pub struct StepSetup<'a> {
     pub recompute: bool,
     /// The adapters, where only they are trained.
     pub lora: Option<&'a Lora>,
-    /// Bytes of the optimizer's state for each parameter that is trained.
-    pub optimizer_bytes: f64,
+    /// Bytes of the optimizer's state.
+    pub optimizer_bytes: u64,
+    /// Bytes that the optimizer works with besides.
+    pub optimizer_working_bytes: u64,
 }
 
 /// Bytes of the fullest moment of a step, by what they are for.
@@ -93,7 +95,7 @@ impl Count<'_> {
     }
 
     fn in_optimizer(&self) -> StepMemory {
-        self.at(self.all_gradients(), 0, 0)
+        self.at(self.all_gradients(), 0, self.setup.optimizer_working_bytes)
     }
 
     fn at(&self, gradients: u64, activations: u64, working: u64) -> StepMemory {
@@ -101,7 +103,7 @@ impl Count<'_> {
         let trained = self.all_gradients() / F32;
         StepMemory {
             weights: F32 * (frozen + trained),
-            optimizer: (trained as f64 * self.setup.optimizer_bytes) as u64,
+            optimizer: self.setup.optimizer_bytes,
             gradients,
             activations,
             working,
@@ -117,11 +119,9 @@ impl Count<'_> {
     }
 
     fn layer_gradients(&self) -> u64 {
-        let slots = slots_with(self.spec, self.setup.lora);
+        let slots = trained_slots(self.spec, self.setup.lora);
         let in_first = slots.iter().filter(|slot| slot.name.starts_with("layers.0."));
-        let adapters_only = self.setup.lora.is_some();
-        let trained = in_first.filter(|slot| !adapters_only || matches!(slot.role, Role::LoraA | Role::LoraB));
-        F32 * trained.map(|slot| slot.len() as u64).sum::<u64>()
+        F32 * in_first.map(|slot| slot.len() as u64).sum::<u64>()
     }
 
     /// The gradient of the matrix over the vocabulary.

@@ -134,6 +134,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         },
         optimizer: optimizer(options),
         muon: None,
+        optimizer_states: options.optimizer_states,
         shuffle_sequences: SHUFFLE_SEQUENCES,
         strata: 1,
         dropout: options.dropout,

@@ -2,110 +2,22 @@
 //! matrices inside blocks and AdamW for the rest; the gradient clipped by its global norm (Pascanu et al. 2013).
 
 mod memory;
+mod settings;
 
-use luban_kernels::optim::{self, muon};
+use luban_base::random::Stream;
+use luban_kernels::optim::{self, blocks, muon};
 use luban_model::training::TrainableModel;
 use luban_tensor::{Buffer, Parameter, Precision};
-use serde::{Deserialize, Serialize};
 
 use crate::scaling::LossScaling;
 
-pub use memory::{Memory, Part};
+pub use memory::{Memory, Part, Source, Values};
+pub use settings::{
+    AdamWSettings, BITS8_LENGTH_MIN, Kind, MUON_LEARNING_RATE, MUON_MOMENTUM, MuonSettings, Settings, States,
+};
 
-/// The constants of AdamW. Learning rates come from the schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct AdamWSettings {
-    /// Decay of the mean of gradients.
-    pub beta1: f64,
-    /// Decay of the mean of their squares.
-    pub beta2: f64,
-    /// Added to the root of the mean of squares.
-    pub epsilon: f64,
-    /// Share of itself that a matrix loses in a step of learning rate 1; biases and norms lose nothing.
-    pub weight_decay: f64,
-    /// A longer gradient is scaled down to this norm.
-    pub clip_norm: f64,
-}
-
-impl Default for AdamWSettings {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip_norm: 1.0 }
-    }
-}
-
-/// The constants of Muon.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct MuonSettings {
-    /// Its learning rate over that of AdamW, at every step.
-    pub times: f64,
-    /// Decay of the mean of gradients.
-    pub momentum: f64,
-    /// Share of itself that a matrix loses in a step of (Muon's) learning rate 1.
-    pub weight_decay: f64,
-}
-
-impl MuonSettings {
-    /// A learning rate of `times` that of AdamW. Its steps are longer; what a matrix loses to decay in one is the same.
-    pub fn new(times: f64, adamw: &AdamWSettings) -> Self {
-        Self { times, momentum: MUON_MOMENTUM, weight_decay: adamw.weight_decay / times }
-    }
-}
-
-/// Muon's highest learning rate, where none is given: Jordan's, with his rule for the shape of a matrix
-/// ([`muon::scale`]).
-pub const MUON_LEARNING_RATE: f64 = 0.02;
-/// Muon's decay of the mean of gradients.
-pub const MUON_MOMENTUM: f64 = 0.95;
-
-/// Which optimizer trains the matrices inside blocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// AdamW, as for everything else.
-    #[default]
-    Adamw,
-    /// Muon.
-    Muon,
-}
-
-impl Kind {
-    /// Its constants, where Muon has `times` AdamW's learning rate.
-    pub fn settings(self, adamw: AdamWSettings, times: f64) -> Settings {
-        Settings { adamw, muon: (self == Self::Muon).then(|| MuonSettings::new(times, &adamw)) }
-    }
-}
-
-/// All constants.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
-    /// Of AdamW, and of clipping.
-    pub adamw: AdamWSettings,
-    /// Of Muon, where it is used.
-    pub muon: Option<MuonSettings>,
-}
-
-impl From<AdamWSettings> for Settings {
-    fn from(adamw: AdamWSettings) -> Self {
-        Self { adamw, muon: None }
-    }
-}
-
-impl Settings {
-    /// What is to be remembered of a parameter before the first step.
-    fn memory(&self, parameter: &Parameter) -> Memory {
-        match self.muon.is_some() && is_hidden_matrix(parameter) {
-            true => Memory::muon(parameter.value.len()),
-            false => Memory::adamw(parameter.value.len()),
-        }
-    }
-}
-
-/// Whether it is a matrix inside a block: embeddings and heads are none, whose rows are told apart by tokens.
-fn is_hidden_matrix(parameter: &Parameter) -> bool {
-    parameter.name.starts_with("layers.") && parameter.value.shape().len() == 2
-}
+/// Label of the random streams that states in 8 bits are rounded by.
+const ROUNDING: u64 = 0x8b17;
 
 /// An optimizer and its state.
 #[derive(Debug)]
@@ -148,18 +60,16 @@ impl Optimizer {
         Self { settings, memories, products, step: step.saturating_sub(scaling.skipped), scaling }
     }
 
-    /// Reads the state of a model's parameters, as [`Memory::parts`] names it.
+    /// The state of a model's parameters, each from the source that `of` gives for it.
     ///
     /// # Errors
-    /// Those of `read`, which gives a part of a parameter's state by name and length.
-    pub fn read_memories<E>(
+    /// Those of the source.
+    pub fn read_memories<'m, S: Source>(
         settings: Settings,
-        model: &TrainableModel,
-        mut read: impl FnMut(&Parameter, &'static str, usize) -> Result<Vec<f32>, E>,
-    ) -> Result<Vec<Memory>, E> {
-        let memory =
-            |parameter: &Parameter| settings.memory(parameter).filled(|part, length| read(parameter, part, length));
-        trainable(model).map(memory).collect()
+        model: &'m TrainableModel,
+        mut of: impl FnMut(&'m Parameter) -> S,
+    ) -> Result<Vec<Memory>, S::Error> {
+        trainable(model).map(|parameter| settings.memory(parameter).filled(&mut of(parameter))).collect()
     }
 
     /// Steps done.
@@ -198,8 +108,8 @@ impl Optimizer {
             let update = self.update(learning_rate, norm);
             self.scaling.succeeded();
             let parameters = model.parameters_mut().filter(|parameter| parameter.trainable);
-            for (parameter, memory) in parameters.zip(&mut self.memories) {
-                update.apply(parameter, memory);
+            for (index, (parameter, memory)) in parameters.zip(&mut self.memories).enumerate() {
+                update.apply(index as u64, parameter, memory);
             }
         }
         model.parameters_mut().for_each(|parameter| parameter.grad = None);
@@ -207,7 +117,8 @@ impl Optimizer {
     }
 
     fn update(&self, learning_rate: f64, norm: f64) -> Update {
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay, clip_norm } = self.settings.adamw;
+        let Settings { adamw, muon, seed, .. } = self.settings;
+        let AdamWSettings { beta1, beta2, epsilon, weight_decay, clip_norm } = adamw;
         // The scale is a power of two: undoing it rounds nothing.
         let gradient_scale = if norm > clip_norm { (clip_norm / norm) as f32 } else { 1.0 } / self.scaling.scale as f32;
         let adamw = optim::AdamW {
@@ -219,7 +130,8 @@ impl Optimizer {
             step: self.step,
             gradient_scale,
         };
-        Update { adamw, muon: self.settings.muon, learning_rate, products: self.products }
+        let rounding = Stream::new(seed, &[ROUNDING, self.step]);
+        Update { adamw, muon, learning_rate, products: self.products, rounding }
     }
 }
 
@@ -229,31 +141,42 @@ struct Update {
     muon: Option<MuonSettings>,
     learning_rate: f64,
     products: muon::Products,
+    rounding: Stream,
 }
 
 impl Update {
-    fn apply(&self, parameter: &mut Parameter, memory: &mut Memory) {
+    /// Changes the parameter of this number.
+    fn apply(&self, index: u64, parameter: &mut Parameter, memory: &mut Memory) {
         // A parameter that no target depended on keeps its value, and its state does not age.
         let Some(gradient) = parameter.grad.take() else { return };
         let weight_decay = if parameter.decay { self.adamw.weight_decay } else { 0.0 };
-        match (memory, self.muon) {
-            (Memory::AdamW { first, second }, _) => {
-                let options = optim::AdamW { weight_decay, ..self.adamw };
+        let options = optim::AdamW { weight_decay, ..self.adamw };
+        let draws = blocks::Draws { key: self.rounding.key(), path: self.rounding.child(index).path() };
+        match memory {
+            Memory::AdamW { first, second } => {
                 optim::adamw(&options, parameter.value_mut(), &gradient, first, second);
             }
-            (Memory::Muon { momentum }, Some(settings)) => self.turn(parameter, &gradient, momentum, settings),
-            (Memory::Muon { .. }, None) => unreachable!("only Muon leaves a momentum"),
+            Memory::AdamW8 { first, second } => {
+                blocks::adamw(&options, draws, parameter.value_mut(), &gradient, [first, second]);
+            }
+            Memory::Muon { momentum } => {
+                self.turn(parameter, |factors, update| muon::momentum(momentum, &gradient, factors, update));
+            }
+            Memory::Muon8 { momentum } => {
+                self.turn(parameter, |factors, update| blocks::momentum(momentum, &gradient, factors, draws, update));
+            }
         }
     }
 
-    /// Moves a matrix by its momentum, made orthogonal.
-    fn turn(&self, parameter: &mut Parameter, gradient: &[f32], momentum: &mut [f32], settings: MuonSettings) {
+    /// Moves a matrix by its momentum, made orthogonal; `momentum` gives it for the decay and the gradient's scale.
+    fn turn(&self, parameter: &mut Parameter, momentum: impl FnOnce([f32; 2], &mut [f32])) {
+        let Some(settings) = self.muon else { unreachable!("only Muon leaves a momentum") };
         let &[rows, columns] = parameter.value.shape() else { unreachable!("Muon is for matrices") };
         let shape = [rows, columns];
         let learning_rate = self.learning_rate * settings.times;
-        let mut update = Buffer::scratch(gradient.len());
+        let mut update = Buffer::scratch(rows * columns);
         let mut scratch = Buffer::scratch(muon::scratch_len(shape));
-        muon::momentum(momentum, gradient, [settings.momentum as f32, self.adamw.gradient_scale], &mut update);
+        momentum([settings.momentum as f32, self.adamw.gradient_scale], &mut update);
         muon::orthogonalize(&mut update, shape, self.products, &mut scratch);
         let kept = 1.0 - learning_rate * settings.weight_decay;
         let length = learning_rate * muon::scale(shape);

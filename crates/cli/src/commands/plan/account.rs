@@ -9,6 +9,7 @@ use luban_model::plan::{
 };
 use luban_train::Precision as Compute;
 use luban_train::memory::Step;
+use luban_train::optimizer::{AdamWSettings, Settings, States};
 use serde_json::{Value, json};
 
 use super::Options;
@@ -80,7 +81,8 @@ impl Account {
             flops,
             setup,
             training: TrainingMemory::of(&spec, &setup),
-            own_step: [Compute::F32, Compute::Bf16].map(|precision| (precision, own_step(&spec, &setup, precision))),
+            own_step: [Compute::F32, Compute::Bf16]
+                .map(|precision| (precision, own_step(&spec, &setup, (precision, options.optimizer_states)))),
             serving: ServingMemory::all(&spec),
             device_bytes: options.memory,
             placements: [place(false), place(true)],
@@ -151,7 +153,9 @@ impl Account {
 }
 
 /// A step of this program, with activations kept and computed again.
-fn own_step(spec: &Spec, setup: &TrainingSetup, precision: Compute) -> [StepMemory; 2] {
+fn own_step(spec: &Spec, setup: &TrainingSetup, (precision, states): (Compute, States)) -> [StepMemory; 2] {
     let tokens = setup.sequences * setup.length;
-    [false, true].map(|recompute| Step { spec, tokens, at_once: tokens, precision, recompute, lora: None }.memory())
+    let optimizer = Settings { states, ..AdamWSettings::default().into() };
+    [false, true]
+        .map(|recompute| Step { spec, tokens, at_once: tokens, precision, recompute, lora: None, optimizer }.memory())
 }

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use luban_flow::nearest::hint;
+use luban_flow::stages;
 use luban_model::Spec;
 use luban_model::families;
 use luban_model::plan::memory::StateBytes;
 use luban_model::plan::named::{self, NAMED};
 use luban_model::plan::{Parameters, Precision, TrainingSetup};
+use luban_train::optimizer::States;
 
 use crate::args::Global;
 use crate::format::{parse_bytes, parse_count, table};
@@ -49,6 +51,9 @@ pub struct Options {
     /// How weights, gradients, moments and activations are kept in training
     #[arg(long, value_enum, default_value_t = TrainingPrecision::Mixed)]
     pub precision: TrainingPrecision,
+    /// What the optimizer's moments are kept in: f32 (or bf16, with --precision bf16), or 8bit
+    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = stages::word::<States>)]
+    pub optimizer_states: States,
 }
 
 /// How numbers are kept in training.
@@ -85,6 +90,10 @@ impl Options {
             TrainingPrecision::F32 => (StateBytes::F32, Precision::F32),
             TrainingPrecision::Mixed => (StateBytes::MIXED, Precision::Bf16),
             TrainingPrecision::Bf16 => (StateBytes::BF16, Precision::Bf16),
+        };
+        let state = match self.optimizer_states {
+            States::F32 => state,
+            States::Bits8 => state.with_moments_in_8_bits(),
         };
         let length = self.length.map_or(spec.context, |length| length as usize);
         TrainingSetup { sequences: self.batch as usize, length, state, activations }

@@ -83,10 +83,10 @@ fn training(account: &Account) -> Vec<Vec<String>> {
     let memory = &account.training;
     let state = &account.setup.state;
     let line = |name: &str, value: u64, how: String| row([name.to_owned(), bytes(value as f64), how]);
-    let each = |value: u64| format!("{value} bytes a parameter");
+    let each = |value: f64| format!("{} bytes a parameter", (1e2 * value).round() / 1e2);
     vec![
-        line("weights", memory.weights, each(state.weights)),
-        line("gradients", memory.gradients, each(state.gradients)),
+        line("weights", memory.weights, each(state.weights as f64)),
+        line("gradients", memory.gradients, each(state.gradients as f64)),
         line("optimizer", memory.optimizer, each(state.optimizer())),
         line("activations", memory.activations, "kept for the backward pass".to_owned()),
         line("  recomputed", memory.activations_recomputed, "layer inputs, and one layer at a time".to_owned()),
