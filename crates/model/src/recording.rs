@@ -144,11 +144,13 @@ impl Executor for Recording<'_> {
     }
 
     fn attend(&mut self, layer: usize, qkv: [Var; 3], batch: &Batch) -> Result<Var, Error> {
+        let [sequences, open] = batch.sequences_by_sight();
         let attention = ops::Attention {
             shape: attention_shape(self.spec, layer),
             rotary: self.rotary.of(self.spec, layer),
             positions: batch.positions().into(),
-            sequences: batch.sequences().into(),
+            sequences: sequences.into(),
+            open: open.into(),
         };
         Ok(ops::attend(&mut self.tape, qkv, attention))
     }

@@ -26,6 +26,7 @@ mod hub;
 mod stream;
 mod tokenizer;
 pub mod train;
+mod word_starts;
 mod words;
 
 pub use error::{Error, Result};

@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::monitor::{HeldOut, Score};
 use crate::record::REPORT;
 use crate::state::TrainState;
-use crate::step::flops_per_token;
 
 /// What is written.
 pub struct Trained<'a> {
@@ -79,7 +78,7 @@ fn generation_config(eos: Option<u32>) -> Vec<u8> {
 }
 
 /// What came of the run, and the plan, which has everything that another program needs to repeat it.
-pub fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Map<String, Value> {
+pub fn metrics(state: &TrainState, validation: Option<(&Score, &HeldOut)>) -> Map<String, Value> {
     let TrainState { plan, progress, .. } = state;
     let tokens_per_second = progress.tokens as f64 / progress.seconds.max(1e-9);
     let mut metrics = vec![
@@ -89,7 +88,7 @@ pub fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Map
         ("epochs_begun", json!(progress.position.stream.epoch + 1)),
         ("seconds", json!(progress.seconds)),
         ("tokens_per_second", json!(tokens_per_second)),
-        ("gflops", json!(tokens_per_second * flops_per_token(&plan.spec, plan.context) / 1e9)),
+        ("gflops", json!(tokens_per_second * plan.flops_per_token() / 1e9)),
         ("train_loss", json!(progress.loss)),
         ("plan", serde_json::to_value(plan).unwrap_or_default()),
     ];
@@ -101,5 +100,9 @@ pub fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Map
             ("validation_bytes", json!(held_out.bytes())),
         ]);
     }
-    metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let mut metrics: Map<String, Value> = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    for (name, loss) in validation.iter().flat_map(|(score, _)| &score.parts) {
+        metrics.insert(format!("validation_loss_{name}"), json!(loss));
+    }
+    metrics
 }

@@ -22,12 +22,12 @@ use crate::error::{Error, Result};
 use crate::export;
 use crate::guards::{Guards, Keep, Spike};
 use crate::inputs::{held_out, open_loader, open_tokenizer, train_bytes};
-use crate::monitor::{self, HeldOut};
-use crate::objective::{self, Example, Objective};
+use crate::monitor::{self, HeldOut, Score};
+use crate::objective::{self, Example, Objective, Passage, Surroundings};
 use crate::record::{Ending, Header, Recorder};
 use crate::settings::{Plan, PretrainOptions};
 use crate::state::{Identity, TrainState};
-use crate::step::{StepInput, StepReport, flops_per_token, train_step};
+use crate::step::{StepInput, StepReport, train_step};
 use crate::suspects::{self, Suspect};
 
 pub use crate::checkpoints::checkpoints_dir;
@@ -65,6 +65,14 @@ pub struct Context<'a> {
 impl Context<'_> {
     fn note(&self, text: &str) {
         self.observer.event(&Event::Note(text));
+    }
+
+    fn tell(&self, step: u64, score: &Score) {
+        let Score { loss, bits_per_byte, ref parts } = *score;
+        self.observer.event(&Event::Validation { step, loss, bits_per_byte });
+        for &(name, loss) in parts {
+            self.observer.event(&Event::ValidationPart { step, name, loss });
+        }
     }
 }
 
@@ -137,7 +145,9 @@ impl<'a> Run<'a> {
         // Said now, not after the last step: whether the model may be written there. Nothing is left behind.
         drop(ArtifactWriter::create(target, Kind::Model)?);
         let tokenizer = Arc::new(open_tokenizer(tokenizer_artifact)?);
-        let objective = objective::by_name(&options.objective, &tokenizer)?;
+        let settings = options.objective_settings();
+        let surroundings = Surroundings { name: &options.objective, settings: &settings, tokenizer: &tokenizer };
+        let objective = objective::make(&surroundings)?;
         let texts = Corpus::open(corpus)?;
         let store = CheckpointStore::open(&checkpoints_dir(target))?;
         let (digest, tokenizer_digest) = (corpus.digest(), tokenizer_artifact.digest());
@@ -205,7 +215,7 @@ impl<'a> Run<'a> {
             inputs: json!({ "corpus": identity.corpus, "tokenizer": identity.tokenizer }),
             steps_total: plan.schedule.steps,
             parameters: plan.spec.parameters(),
-            flops_per_token: flops_per_token(&plan.spec, plan.context),
+            flops_per_token: plan.flops_per_token(),
         }
     }
 
@@ -265,12 +275,12 @@ impl<'a> Run<'a> {
     fn examples(&self, step: u64, loaded: &[Sequence]) -> Vec<Example> {
         let Plan { sequences, seed, document_mask, .. } = self.state.plan;
         let first = step * sequences as u64;
-        let draws = |sample: usize| Stream::new(seed, &[SAMPLES, first + sample as u64]);
-        let example = |(sample, sequence): (usize, &Sequence)| {
-            let example = self.objective.example(&sequence.tokens, draws(sample));
-            if document_mask { example.cut(&sequence.segments) } else { example }
+        let example = |(sample, sequence): (u64, &Sequence)| {
+            let draws = Stream::new(seed, &[SAMPLES, sample]);
+            let Sequence { tokens, segments } = sequence;
+            self.objective.example(&Passage { tokens, segments, document_mask, sample, draws })
         };
-        loaded.iter().enumerate().map(example).collect()
+        (first..).zip(loaded).map(example).collect()
     }
 
     /// Measures and shows, now and then; says whether the weights are the best so far. Changes nothing but the guards.
@@ -285,12 +295,11 @@ impl<'a> Run<'a> {
         // The last weights are measured on all held-out text, but compare with others by what those were measured on.
         if due(VALIDATIONS) || (keep == Keep::Best && step == steps) {
             let score = self.held_out.score(&mut self.state.model)?;
-            let (loss, bits_per_byte) = (score.loss, score.bits_per_byte);
             // The last step's is told by the end, which measures all of the text.
             if step < steps {
-                self.context.observer.event(&Event::Validation { step, loss, bits_per_byte });
+                self.context.tell(step, &score);
             }
-            best = self.state.progress.guards.watch_validation(step, loss, patience);
+            best = self.state.progress.guards.watch_validation(step, score.loss, patience);
         }
         if due(SAMPLES_SHOWN) && self.objective.causal() {
             let text = self.held_out.sample(&mut self.state.model, &self.tokenizer, step)?;
@@ -333,11 +342,10 @@ impl<'a> Run<'a> {
             true => None,
             false => Some(all.score(&mut self.state.model)?),
         };
-        if let Some(score) = score {
-            let (step, loss) = (self.state.progress.step, score.loss);
-            self.context.observer.event(&Event::Validation { step, loss, bits_per_byte: score.bits_per_byte });
+        if let Some(score) = &score {
+            self.context.tell(self.state.progress.step, score);
         }
-        let mut metrics = export::metrics(&self.state, score.map(|score| (score, &all)));
+        let mut metrics = export::metrics(&self.state, score.as_ref().map(|score| (score, &all)));
         metrics.extend(kept.map(|step| ("kept_step".to_owned(), json!(step))));
         let report = recorder.report(ending, Value::Object(metrics.clone()));
         let artifact = export::write(export::Trained {

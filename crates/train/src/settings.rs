@@ -1,13 +1,16 @@
 //! What is asked of a run, and what follows from it.
 
 use luban_model::Spec;
+use luban_model::plan::Flops;
 use luban_tensor::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::guards::Keep;
+use crate::objective::{self, MASKED_SHARE, ObjectiveSettings};
 use crate::optimizer::AdamWSettings;
 use crate::schedule::{Decay, Schedule};
+use crate::step::flops_per_token;
 
 /// Longest run that may be asked for, in minutes: a year.
 pub const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
@@ -26,6 +29,10 @@ pub struct PretrainOptions {
     pub steps: Option<u64>,
     /// What training minimises; see [`crate::objective::registry`].
     pub objective: String,
+    /// Share of the sequences that are masked where the others are causal: of the objective `both`.
+    pub masked_share: Option<f64>,
+    /// Whether whole words are masked.
+    pub whole_word: bool,
     /// What matrix products round their factors to; where it is not given, bf16 on a machine that has instructions for
     /// it and f32 elsewhere.
     pub precision: Option<Precision>,
@@ -77,6 +84,8 @@ impl Default for PretrainOptions {
             minutes: 3.0,
             steps: None,
             objective: "causal".to_owned(),
+            masked_share: None,
+            whole_word: false,
             precision: None,
             width: None,
             layers: None,
@@ -100,6 +109,11 @@ impl Default for PretrainOptions {
 }
 
 impl PretrainOptions {
+    /// What is asked of the objective.
+    pub fn objective_settings(&self) -> ObjectiveSettings {
+        ObjectiveSettings { masked_share: self.masked_share, whole_word: self.whole_word }
+    }
+
     /// Checks every number that was given against its bounds.
     ///
     /// # Errors
@@ -143,6 +157,9 @@ fn fail<T>(name: &'static str, found: impl ToString, expected: String) -> Result
 pub struct Plan {
     /// What training minimises.
     pub objective: String,
+    /// And how.
+    #[serde(default)]
+    pub objective_settings: ObjectiveSettings,
     /// What matrix products round their factors to.
     #[serde(default)]
     pub precision: Precision,
@@ -173,6 +190,19 @@ impl Plan {
     /// Tokens of one step.
     pub fn batch_tokens(&self) -> usize {
         self.sequences * self.context
+    }
+
+    /// Share of the sequences that see both sides in a causal model.
+    pub fn masked_sequences(&self) -> f64 {
+        objective::masked_sequences(&self.objective, &self.objective_settings)
+    }
+
+    /// Floating-point operations of training on one token, as [`flops_per_token`] counts them for each kind of sequence.
+    pub fn flops_per_token(&self) -> f64 {
+        let share = self.masked_sequences();
+        let open = Spec { causal: false, ..self.spec.clone() };
+        let masked = Flops::with_head_share(&open, self.context, f64::from(MASKED_SHARE)).training();
+        (1.0 - share) * flops_per_token(&self.spec, self.context) + share * masked
     }
 
     /// Tokens of the whole run.

@@ -24,7 +24,7 @@ pub struct StepInput<'a> {
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// Mean loss over the targets, nats.
+    /// Weighted mean loss over the targets, nats.
     pub loss: f64,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
@@ -60,7 +60,7 @@ pub fn train_step(model: &mut TrainableModel, optimizer: &mut AdamW, input: Step
     Ok(StepReport { loss, gradient_norm, tokens, skipped })
 }
 
-/// The gradient of the mean loss, added to each parameter's; gives the mean loss.
+/// The gradient of the weighted mean loss, added to each parameter's; gives that loss.
 ///
 /// # Errors
 /// If the batch does not suit the model.
@@ -70,16 +70,18 @@ pub fn gradients(model: &mut TrainableModel, examples: &[Example], at_once: usiz
 
 /// As [`gradients`], of the mean loss times a scale; the loss that it gives is not scaled.
 fn scaled_gradients(model: &mut TrainableModel, examples: &[Example], at_once: usize, scale: f64) -> Result<f64> {
-    let targets: usize = examples.iter().map(|example| example.targets.len()).sum();
-    let scale = scale as f32 / targets.max(1) as f32;
+    let total: f64 = examples.iter().map(Example::total_weight).sum();
+    let total = if total > 0.0 { total } else { 1.0 };
+    let scale = scale as f32 / total as f32;
     let mut nats = 0.0;
     for part in examples.chunks(at_once.max(1)) {
-        let Assembled { batch, rows, targets } = Assembled::of(part);
+        let Assembled { batch, rows, targets, weights } = Assembled::of(part);
         if !rows.is_empty() {
-            nats += model.accumulate(&batch, &Targets { rows: &rows, tokens: &targets, scale })?.nats;
+            let targets = Targets { rows: &rows, tokens: &targets, weights: &weights, scale };
+            nats += model.accumulate(&batch, &targets)?.nats;
         }
     }
-    Ok(nats / targets.max(1) as f64)
+    Ok(nats / total)
 }
 
 /// Floating-point operations of training on one token in sequences of `length`, matrix products only. The head is

@@ -5,7 +5,7 @@ use luban_model::Spec;
 use luban_model::training::TrainableModel;
 use luban_train::Precision;
 use luban_train::choose::random_examples;
-use luban_train::objective::{Causal, Example, Objective};
+use luban_train::objective::{Causal, Example, Objective, Passage};
 use luban_train::optimizer::{AdamW, AdamWSettings};
 use luban_train::scaling::LossScaling;
 use luban_train::step::{StepInput, gradients, train_step};
@@ -21,7 +21,7 @@ fn sequences(seed: u64, count: u64) -> Vec<Example> {
             token
         };
         let tokens: Vec<u32> = (0..33).map(&mut next).collect();
-        Causal.example(&tokens, draws)
+        Causal.example(&Passage::new(&tokens, draws))
     };
     (0..count).map(sequence).collect()
 }

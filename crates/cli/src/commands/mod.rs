@@ -80,6 +80,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Plan(options) => plan::run(&options, global),
         Command::Quantize(options) => quantize::run(options, global),
         Command::Eval(eval::Eval::Perplexity(options)) => eval::perplexity(options, global),
+        Command::Eval(eval::Eval::Masked(options)) => eval::masked(options, global),
         Command::Eval(eval::Eval::Logits(options)) => logits::run(&options, global),
         Command::Embed(options) => embed::run(&options, global),
         Command::Generate(options) => generate::run(&options, global),

@@ -29,9 +29,15 @@ pub struct Pretrain {
     /// Optimizer steps; overrules --minutes
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// What training minimises: causal or masked
+    /// What training minimises: causal, masked, or both in one model
     #[arg(long, value_name = "NAME", default_value_t = Self::default().objective)]
     pub objective: String,
+    /// Share of the sequences that the objective `both` masks; half of them when not given
+    #[arg(long, value_name = "X")]
+    pub masked_share: Option<f64>,
+    /// Mask whole words
+    #[arg(long)]
+    pub whole_word: bool,
     /// What matrix products round their factors to: f32, bf16, fp16, fp8 or fp8-tensor; by default bf16 where the
     /// machine is made for it, else f32
     #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
@@ -98,6 +104,8 @@ impl Default for Pretrain {
             minutes: options.minutes,
             steps: options.steps,
             objective: options.objective,
+            masked_share: options.masked_share,
+            whole_word: options.whole_word,
             precision: options.precision,
             width: options.width,
             layers: options.layers,
@@ -126,6 +134,8 @@ impl Pretrain {
             minutes: self.minutes,
             steps: self.steps,
             objective: self.objective.clone(),
+            masked_share: self.masked_share,
+            whole_word: self.whole_word,
             precision: self.precision,
             width: self.width,
             layers: self.layers,

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use luban_artifact::{Artifact, ArtifactWriter, Kind};
 use luban_data::{Corpus, Split};
+use luban_text::train::MASK;
 use luban_text::{Tokenizer, TrainOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,9 +20,12 @@ pub struct TokenizerTrain {
     /// The corpus whose training part is read
     #[arg(long, value_name = "DIR")]
     pub corpus: Place,
-    /// Tokens in all, the 256 bytes and the end of text included
+    /// Tokens in all, the 256 bytes and the special tokens included
     #[arg(long, value_name = "N", default_value_t = Self::default().vocab_size)]
     pub vocab_size: usize,
+    /// Add the token <|mask|>, which the objectives masked and both need
+    #[arg(long)]
+    pub mask_token: bool,
     /// Bytes of text to learn from; of more, a random sample is taken
     #[arg(long, value_name = "N", default_value_t = Self::default().sample_bytes)]
     pub sample_bytes: usize,
@@ -33,7 +37,7 @@ pub struct TokenizerTrain {
 impl Default for TokenizerTrain {
     fn default() -> Self {
         let TrainOptions { vocab_size, sample_bytes, seed, .. } = TrainOptions::default();
-        Self { corpus: Place::default(), vocab_size, sample_bytes, seed }
+        Self { corpus: Place::default(), vocab_size, mask_token: false, sample_bytes, seed }
     }
 }
 
@@ -64,9 +68,15 @@ impl Stage for TokenizerTrain {
 }
 
 impl TokenizerTrain {
+    fn special(&self) -> Vec<String> {
+        let mask = self.mask_token.then_some(MASK);
+        mask.into_iter().map(str::to_owned).collect()
+    }
+
     fn train(&self, corpus: &Artifact, context: &Context<'_>) -> Result<Tokenizer> {
         let options = TrainOptions {
             vocab_size: self.vocab_size,
+            special: self.special(),
             sample_bytes: self.sample_bytes,
             seed: self.seed,
             cancel: context.cancel.clone(),

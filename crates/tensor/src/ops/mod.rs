@@ -17,5 +17,5 @@ pub use attention::{Attention, attend};
 pub use embedding::{embed, gather_rows};
 pub use general::{add, multiply, scale, sum};
 pub use linear::{linear_group, logits};
-pub use loss::{LossSum, Vocabulary, cross_entropy};
+pub use loss::{LossSum, Targets, Vocabulary, cross_entropy};
 pub use norm::{Norm, add_norm};

@@ -15,8 +15,14 @@ use serde_json::{Map, Value, json};
 use crate::alphabet;
 use crate::{Error, Result};
 
-/// The one special token: it ends documents, and begins the first.
+/// The special token that every tokenizer has: it ends documents, and begins the first.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// Hides another token, for objectives that mask.
+pub const MASK: &str = "<|mask|>";
+/// Stand before what comes first, in the middle and last in a text, for filling in the middle (Bavarian et al. 2022).
+pub const FILL_IN_THE_MIDDLE: [&str; 3] = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"];
+/// Most special tokens beside the end of text.
+const SPECIAL_MAX: usize = 1024;
 
 /// How text is cut into words before BPE; no token crosses a cut.
 ///
@@ -36,9 +42,11 @@ pub const VOCAB_SIZE_MAX: usize = 1 << 20;
 /// How to train a tokenizer.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// Tokens in all: the special one, 256 bytes, and merges. Fewer come out where the text has no more pairs that
+    /// Tokens in all: the special ones, 256 bytes, and merges. Fewer come out where the text has no more pairs that
     /// occur twice.
     pub vocab_size: usize,
+    /// Special tokens beside the end of text, such as [`MASK`]; their ids come last.
+    pub special: Vec<String>,
     /// Bytes of text to learn from. Of more text a random sample of whole documents is taken; this bounds memory.
     pub sample_bytes: usize,
     /// Chooses the sample.
@@ -49,7 +57,7 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { vocab_size: 2048, sample_bytes: 16 << 20, seed: 0, cancel: Cancel::new() }
+        Self { vocab_size: 2048, special: Vec::new(), sample_bytes: 16 << 20, seed: 0, cancel: Cancel::new() }
     }
 }
 
@@ -62,32 +70,43 @@ pub(crate) fn train(
     check(options)?;
     let sample = sample::draw(texts, options)?;
     let words = words::count(&sample, &options.cancel)?;
-    let rules = merges::learn(&words, options, observer)?;
-    if rules.vocab_size() < options.vocab_size {
+    let learnt = TrainOptions { vocab_size: options.vocab_size - options.special.len(), ..options.clone() };
+    let rules = merges::learn(&words, &learnt, observer)?;
+    let size = rules.vocab_size() + options.special.len();
+    if size < options.vocab_size {
         let text = format!(
-            "the tokenizer has {} tokens instead of {}: the text has no more pairs of tokens that occur twice",
-            rules.vocab_size(),
+            "the tokenizer has {size} tokens instead of {}: the text has no more pairs of tokens that occur twice",
             options.vocab_size
         );
         observer.event(&Event::Note(&text));
     }
-    Ok(serde_json::to_string_pretty(&file(&rules)).expect("a JSON value is always written") + "\n")
+    Ok(serde_json::to_string_pretty(&file(&rules, &options.special)).expect("a JSON value is always written") + "\n")
 }
 
 fn check(options: &TrainOptions) -> Result<()> {
-    if (VOCAB_SIZE_MIN..=VOCAB_SIZE_MAX).contains(&options.vocab_size) {
-        return Ok(());
+    let TrainOptions { vocab_size, special, .. } = options;
+    let fail = |what, found: String, expected| Err(Error::Option { what, found, expected });
+    if special.len() > SPECIAL_MAX {
+        return fail("the number of special tokens", special.len().to_string(), format!("at most {SPECIAL_MAX}"));
     }
-    Err(Error::Option {
-        what: "vocab-size",
-        found: options.vocab_size.to_string(),
-        expected: format!("{VOCAB_SIZE_MIN} to {VOCAB_SIZE_MAX}"),
-    })
+    let least = VOCAB_SIZE_MIN + special.len();
+    if !(least..=VOCAB_SIZE_MAX).contains(vocab_size) {
+        return fail("vocab-size", vocab_size.to_string(), format!("{least} to {VOCAB_SIZE_MAX}"));
+    }
+    // One of a single character could be the spelling of a byte.
+    let taken = |index: usize, token: &String| special[..index].contains(token) || token == END_OF_TEXT;
+    match special.iter().enumerate().find(|(index, token)| token.chars().count() < 2 || taken(*index, token)) {
+        Some((_, token)) => {
+            let expected = "tokens of two characters or more, each once".to_owned();
+            fail("a special token", format!("{token:?}"), expected)
+        }
+        None => Ok(()),
+    }
 }
 
-/// The file, as Hugging Face's library writes it. Ids: 0 the special token, 1 to 256 the bytes in order, then the
-/// merged tokens in the order they were learnt.
-fn file(rules: &merges::Rules) -> Value {
+/// The file, as Hugging Face's library writes it. Ids: 0 the end of text, 1 to 256 the bytes in order, then the merged
+/// tokens in the order they were learnt, then the other special tokens.
+fn file(rules: &merges::Rules, special: &[String]) -> Value {
     let table = alphabet::byte_to_char();
     let spelled: Vec<String> = rules.tokens().iter().map(|bytes| alphabet::spell(bytes, &table)).collect();
     let merges: Vec<[&str; 2]> = rules
@@ -96,17 +115,23 @@ fn file(rules: &merges::Rules) -> Value {
         .map(|&(left, right)| [spelled[left as usize].as_str(), spelled[right as usize].as_str()])
         .collect();
     let mut vocab = Map::from_iter([(END_OF_TEXT.to_string(), Value::from(0))]);
-    vocab.extend(spelled.iter().zip(1_u32..).map(|(token, id)| (token.clone(), Value::from(id))));
+    vocab.extend(spelled.iter().chain(special).zip(1_u32..).map(|(token, id)| (token.clone(), Value::from(id))));
+    let added = std::iter::once(END_OF_TEXT).chain(special.iter().map(String::as_str));
+    let added: Vec<Value> = added
+        .map(|token| {
+            json!({
+                "id": vocab[token], "content": token, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+            })
+        })
+        .collect();
     let byte_level =
         json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": [{
-            "id": 0, "content": END_OF_TEXT, "single_word": false,
-            "lstrip": false, "rstrip": false, "normalized": false, "special": true,
-        }],
+        "added_tokens": added,
         "normalizer": null,
         "pre_tokenizer": {
             "type": "Sequence",

@@ -116,6 +116,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
     let (context, sequences) = choose_batch(options, &spec)?;
     let mut plan = Plan {
         objective: options.objective.clone(),
+        objective_settings: options.objective_settings(),
         precision,
         context,
         sequences,

@@ -3,13 +3,14 @@
 use luban_base::cancel::Cancel;
 use luban_base::clock::Clock;
 use luban_base::random::Stream;
+use luban_data::masking::Masker;
 use luban_model::Spec;
 use luban_model::spec::Head;
 use luban_model::training::TrainableModel;
 use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
-use crate::objective::{Causal, Example, Masked, Objective};
+use crate::objective::{Both, Causal, Example, Masked, Objective, Passage};
 use crate::optimizer::{AdamW, AdamWSettings};
 use crate::settings::Plan;
 use crate::step::{StepInput, flops_per_token, train_step};
@@ -49,28 +50,37 @@ pub struct Machine<'a> {
 impl Speedometer for Machine<'_> {
     fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
-        let step_s = self.measure(probe, precision, sequences, sequences)?;
+        let examples = random_examples(probe, sequences, probe.context);
+        let step_s = self.measure(probe, precision, &examples, sequences)?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
     }
 
     fn step_seconds(&mut self, plan: &Plan) -> Result<f64> {
-        self.measure(&plan.spec, plan.precision, plan.sequences, plan.sequences_at_once)
+        let Plan { spec, precision, sequences, sequences_at_once, .. } = plan;
+        let masked_share = plan.masked_sequences();
+        let examples = match masked_share > 0.0 {
+            true => {
+                let masked = Masked { masker: masker(spec), shifted: true };
+                examples_of(&Both { masked, masked_share }, spec, *sequences, spec.context)
+            }
+            false => random_examples(spec, *sequences, spec.context),
+        };
+        self.measure(spec, *precision, &examples, *sequences_at_once)
     }
 }
 
 impl Machine<'_> {
     /// The median seconds of a step.
-    fn measure(&self, spec: &Spec, precision: Precision, sequences: usize, at_once: usize) -> Result<f64> {
+    fn measure(&self, spec: &Spec, precision: Precision, examples: &[Example], at_once: usize) -> Result<f64> {
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
-        let examples = random_examples(spec, sequences, spec.context);
         let mut seconds = Vec::new();
         let start = self.clock.elapsed();
         loop {
             let before = self.clock.elapsed();
             // The learning rate is small, so that no step can run off to infinities, which are slower.
-            train_step(&mut model, &mut optimizer, StepInput { examples: &examples, at_once, learning_rate: 1e-5 })?;
+            train_step(&mut model, &mut optimizer, StepInput { examples, at_once, learning_rate: 1e-5 })?;
             let now = self.clock.elapsed();
             seconds.push((now - before).as_secs_f64());
             let measured = (now - start).as_secs_f64() >= SECONDS_MIN || now == before;
@@ -89,13 +99,21 @@ impl Machine<'_> {
 
 /// Examples of random tokens, for measuring speed.
 pub fn random_examples(spec: &Spec, sequences: usize, length: usize) -> Vec<Example> {
-    let masked = Masked { mask: 0, vocab: spec.vocab };
+    let masked = Masked { masker: masker(spec), shifted: false };
     let objective: &dyn Objective = if spec.head == Head::MaskedToken { &masked } else { &Causal };
+    examples_of(objective, spec, sequences, length)
+}
+
+fn masker(spec: &Spec) -> Masker {
+    Masker { mask: 0, vocab: spec.vocab, words: None }
+}
+
+fn examples_of(objective: &dyn Objective, spec: &Spec, sequences: usize, length: usize) -> Vec<Example> {
     let example = |sample: u64| {
         let draws = Stream::new(0, &[PROBE, sample]);
         let token = |index| draws.below_at(index, spec.vocab as u64) as u32;
-        let sequence: Vec<u32> = (0..=length as u64).map(token).collect();
-        objective.example(&sequence, draws.child(1))
+        let tokens: Vec<u32> = (0..=length as u64).map(token).collect();
+        objective.example(&Passage { sample, ..Passage::new(&tokens, draws.child(1)) })
     };
     (0..sequences as u64).map(example).collect()
 }

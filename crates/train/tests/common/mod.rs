@@ -151,6 +151,7 @@ pub struct Watcher {
 pub struct Seen {
     pub losses: Vec<(u64, f64)>,
     pub validations: Vec<(u64, f64, f64)>,
+    pub parts: Vec<(u64, String, f64)>,
     pub samples: Vec<String>,
     pub notes: Vec<String>,
     pub checkpoints: Vec<u64>,
@@ -174,6 +175,7 @@ impl Observer for Watcher {
                 }
             }
             Event::Validation { step, loss, bits_per_byte } => seen.validations.push((*step, *loss, *bits_per_byte)),
+            Event::ValidationPart { step, name, loss } => seen.parts.push((*step, (*name).to_owned(), *loss)),
             Event::Sample { text, .. } => seen.samples.push((*text).to_owned()),
             Event::Note(text) | Event::Warning(text) => seen.notes.push((*text).to_owned()),
             Event::Checkpoint { step } => {
