@@ -1,12 +1,14 @@
 //! A model with parameters and gradients.
 
+use std::sync::Arc;
+
 use luban_base::random::Stream;
 use luban_tensor::{Parameter, Precision, Tensor, Var, ops};
 
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::executor::forward;
-use crate::recording::{Recording, RotaryTables, vocabulary};
+use crate::recording::{Recording, RotaryTables, Settings, vocabulary};
 use crate::spec::Spec;
 use crate::weights::{ModelWeights, Role, Slot};
 
@@ -23,10 +25,8 @@ const LINEAR_DEVIATION: f32 = 0.55;
 /// A model in training.
 #[derive(Debug)]
 pub struct TrainableModel {
-    spec: Spec,
     weights: ModelWeights<Parameter>,
-    rotary: RotaryTables,
-    precision: Precision,
+    settings: Settings,
 }
 
 /// What a batch should predict.
@@ -85,27 +85,35 @@ impl TrainableModel {
             })
         })?;
         let rotary = RotaryTables::new(&spec);
-        Ok(Self { spec, weights, rotary, precision: Precision::F32 })
+        let settings = Settings { spec: Arc::new(spec), rotary, precision: Precision::F32, recompute: false };
+        Ok(Self { weights, settings })
     }
 
     /// The same model, with matrix products of another precision; a new one's are f32.
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.set_precision(precision);
+        self
     }
 
     /// Changes the precision of its matrix products.
     pub fn set_precision(&mut self, precision: Precision) {
-        self.precision = precision;
+        self.settings.precision = precision;
     }
 
     /// The precision of its matrix products.
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.settings.precision
+    }
+
+    /// Whether backward passes compute each block again instead of keeping what it computed: less memory, more time,
+    /// the same bits.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.settings.recompute = recompute;
     }
 
     /// What the model is.
     pub fn spec(&self) -> &Spec {
-        &self.spec
+        &self.settings.spec
     }
 
     /// The parameters, in the order of [`crate::weights::slots`].
@@ -124,10 +132,11 @@ impl TrainableModel {
     /// Sums over tokens run one after another, so two calls with half the sequences each add up to the same bits
     /// as one call with all of them, but for tied tables, which two operations add to in turn.
     pub fn accumulate(&mut self, batch: &Batch, targets: &Targets<'_>) -> Result<LossSum, Error> {
-        check_targets(batch, targets, &self.spec)?;
-        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
-        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, true);
-        let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
+        let spec = Arc::clone(&self.settings.spec);
+        check_targets(batch, targets, &spec)?;
+        let mut recording = Recording::new(self.settings.clone());
+        let vars = on_tape(&spec, &mut self.weights, &mut recording, true);
+        let hidden = forward(&spec, &vars, &mut recording, batch)?;
         let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
         drop(hidden);
         let (matrix, bias) = vocabulary(&vars.head, &vars.embedding.tokens)?;
@@ -148,18 +157,25 @@ impl TrainableModel {
 
     /// The hidden states of a batch (rows × width), without a backward pass.
     pub fn hidden(&mut self, batch: &Batch) -> Result<Tensor, Error> {
-        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
-        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
-        Ok(forward(&self.spec, &vars, &mut recording, batch)?.into_value())
+        let spec = Arc::clone(&self.settings.spec);
+        let mut recording = self.unrecorded();
+        let vars = on_tape(&spec, &mut self.weights, &mut recording, false);
+        Ok(forward(&spec, &vars, &mut recording, batch)?.into_value())
     }
 
     /// The logits of the given rows of a batch (rows × vocabulary), without a backward pass.
     pub fn logits(&mut self, batch: &Batch, rows: &[usize]) -> Result<Tensor, Error> {
         use crate::executor::Executor;
-        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
-        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
-        let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
+        let spec = Arc::clone(&self.settings.spec);
+        let mut recording = self.unrecorded();
+        let vars = on_tape(&spec, &mut self.weights, &mut recording, false);
+        let hidden = forward(&spec, &vars, &mut recording, batch)?;
         Ok(recording.head(&hidden, rows, &vars.head, &vars.embedding.tokens)?.into_value())
+    }
+
+    /// For a forward without a backward pass.
+    fn unrecorded(&self) -> Recording {
+        Recording::new(Settings { recompute: false, ..self.settings.clone() })
     }
 }
 
@@ -167,7 +183,7 @@ impl TrainableModel {
 fn on_tape(
     spec: &Spec,
     weights: &mut ModelWeights<Parameter>,
-    recording: &mut Recording<'_>,
+    recording: &mut Recording,
     training: bool,
 ) -> ModelWeights<Var> {
     let mut parameters = weights.iter_mut();

@@ -39,7 +39,8 @@ pub struct Trained<'a> {
 pub fn write(trained: Trained<'_>) -> Result<Artifact> {
     let Trained { state, corpus, tokenizer, target, keys, .. } = trained;
     let spec = &state.plan.spec;
-    let family = Family::for_spec(spec).ok_or_else(|| Error::Setting {
+    let given = state.plan.family.as_deref().and_then(Family::named).filter(|family| family.holds(spec));
+    let family = given.or_else(|| Family::for_spec(spec)).ok_or_else(|| Error::Setting {
         name: "objective",
         found: state.plan.objective.clone(),
         expected: "one whose model a known family can hold".to_owned(),

@@ -2,10 +2,12 @@
 //!
 //! - [`mod@pretrain`]: from a corpus and a tokenizer to a model, through any number of interruptions.
 //! - [`settings`]: what is asked of a run, and the plan that defines it.
+//! - [`blueprint`]: a model that is given whole.
 //! - [`choose`]: how a plan follows from the time there is and this machine's speed.
 //! - [`objective`]: what training minimises; one file an objective.
 //! - [`optimizer`], [`schedule`]: how gradients become changes of weights.
 //! - [`step`]: one optimizer step; what the loop runs and [`mod@bench`] measures.
+//! - [`products`]: how fast plain matrix products are on the shapes that training uses.
 //! - [`curve`]: the losses of a run of which everything is given, to hold against other programs.
 //! - [`state`]: the whole of what a resume needs.
 //! - [`monitor`]: the loss on held-out text, and samples.
@@ -21,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod blueprint;
 mod checkpoints;
 pub mod choose;
 pub mod curve;
@@ -32,6 +35,7 @@ pub mod monitor;
 pub mod objective;
 pub mod optimizer;
 pub mod pretrain;
+pub mod products;
 pub mod record;
 pub mod scaling;
 pub mod schedule;
@@ -40,6 +44,7 @@ pub mod state;
 pub mod step;
 mod suspects;
 
+pub use blueprint::Blueprint;
 pub use error::{Error, Result};
 pub use luban_tensor::Precision;
 pub use pretrain::{Context, Outcome, pretrain};

@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
         let store = CheckpointStore::open(&checkpoints_dir(target))?;
         let (digest, tokenizer_digest) = (corpus.digest(), tokenizer_artifact.digest());
         let identity = Identity { options: options.clone(), corpus: digest, tokenizer: tokenizer_digest };
-        let (loader, state) = match resume(options, &identity, &store, target, context.observer)? {
+        let (loader, mut state) = match resume(options, &identity, &store, target, context.observer)? {
             Some(state) => go_on(state, &texts, &tokenizer, context)?,
             None => {
                 let corpus_bytes = train_bytes(corpus);
@@ -164,6 +164,7 @@ impl<'a> Run<'a> {
                 (loader, TrainState::start(identity, plan, position)?)
             }
         };
+        state.model.set_recompute(options.recompute);
         let held_out = held_out(&texts, &tokenizer, &state.plan, &*objective, VALIDATION_BYTES)?;
         if held_out.is_empty() {
             check_needs_no_validation(options)?;
@@ -455,7 +456,7 @@ fn go_on(
 }
 
 fn choose_plan(options: &PretrainOptions, task: Task, context: Context<'_>) -> Result<Plan> {
-    let mut machine = Machine { clock: context.clock, cancel: context.cancel };
+    let mut machine = Machine { clock: context.clock, cancel: context.cancel, recompute: options.recompute };
     let choice = choose::choose(options, task, &mut machine)?;
     choice.notes.iter().for_each(|note| context.note(note));
     Ok(choice.plan)

@@ -5,6 +5,7 @@ use luban_model::plan::Flops;
 use luban_tensor::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::blueprint::Blueprint;
 use crate::error::{Error, Result};
 use crate::guards::Keep;
 use crate::objective::{self, MASKED_SHARE, ObjectiveSettings};
@@ -36,6 +37,8 @@ pub struct PretrainOptions {
     /// What matrix products round their factors to; where it is not given, bf16 on a machine that has instructions for
     /// it and f32 elsewhere.
     pub precision: Option<Precision>,
+    /// The whole model, in the place of width, layers and heads.
+    pub config: Option<Blueprint>,
     /// Width of the residual stream.
     pub width: Option<usize>,
     /// Blocks.
@@ -70,6 +73,10 @@ pub struct PretrainOptions {
     /// result by rounding only, so a resume may ask for another number.
     #[serde(skip)]
     pub at_once: Option<usize>,
+    /// Whether backward passes compute each block again instead of keeping what it computed. Does not change the
+    /// result.
+    #[serde(skip)]
+    pub recompute: bool,
     /// Steps between checkpoints; about a minute's worth when not given. Does not change the result.
     #[serde(skip)]
     pub checkpoint_every: Option<u64>,
@@ -87,6 +94,7 @@ impl Default for PretrainOptions {
             masked_share: None,
             whole_word: false,
             precision: None,
+            config: None,
             width: None,
             layers: None,
             heads: None,
@@ -102,6 +110,7 @@ impl Default for PretrainOptions {
             patience: None,
             spike_steps: 20,
             at_once: None,
+            recompute: false,
             checkpoint_every: None,
             fresh: false,
         }
@@ -143,7 +152,17 @@ impl PretrainOptions {
         whole("layers", size(self.layers), 1, 1 << 10)?;
         whole("heads", size(self.heads), 1, 1 << 12)?;
         whole("context", size(self.context), 2, 1 << 20)?;
-        whole("batch", size(self.batch), 2, BATCH_TOKENS_MAX as u64)
+        whole("batch", size(self.batch), 2, BATCH_TOKENS_MAX as u64)?;
+        self.validate_config()
+    }
+
+    fn validate_config(&self) -> Result<()> {
+        if self.config.is_none() {
+            return Ok(());
+        }
+        let shape = [("width", self.width), ("layers", self.layers), ("heads", self.heads)];
+        let given = shape.into_iter().find_map(|(name, value)| Some((name, value?)));
+        given.map_or(Ok(()), |(name, value)| fail(name, value, "no such option beside config, which decides it".into()))
     }
 }
 
@@ -165,6 +184,9 @@ pub struct Plan {
     pub precision: Precision,
     /// The model.
     pub spec: Spec,
+    /// The family in whose layout it is written; the first that can hold it where none is given.
+    #[serde(default)]
+    pub family: Option<String>,
     /// Tokens of one sequence.
     pub context: usize,
     /// Sequences of one step.

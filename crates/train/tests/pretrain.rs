@@ -11,8 +11,11 @@ use luban_base::progress::Silent;
 use luban_base::random::Stream;
 use luban_eval::{PerplexityOptions, Text, perplexity};
 use luban_kernels::pool::Pool;
+use luban_model::Spec;
+use luban_model::families::{self, Family};
+use luban_model::spec::{Activation, Biases, Head, Local, Norm, NormPlace, Position};
 use luban_train::pretrain::checkpoints_dir;
-use luban_train::{Outcome, Precision, PretrainOptions};
+use luban_train::{Blueprint, Outcome, Precision, PretrainOptions};
 
 #[test]
 fn a_run_learns_and_leaves_a_model_that_can_be_served() {
@@ -52,6 +55,70 @@ fn a_run_learns_and_leaves_a_model_that_can_be_served() {
     assert_eq!((served.tokens as f64, served.bytes as f64), (metric("validation_tokens"), metric("validation_bytes")));
     assert!((served.bits_per_byte / metric("bits_per_byte") - 1.0).abs() < 1e-5, "{served:?}");
     assert!((served.perplexity.ln() - metric("validation_loss")).abs() < 1e-4);
+}
+
+#[test]
+fn a_configuration_of_any_family_is_trained_and_written_in_its_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path()).with_mask_token();
+    for family in families::FAMILIES {
+        let spec = family_example(family.name);
+        let config = (family.config)(&spec);
+        let blueprint = Blueprint::from_config(config.to_string().as_bytes()).unwrap();
+        let options = PretrainOptions {
+            config: Some(blueprint),
+            objective: if spec.causal { "causal" } else { "masked" }.to_owned(),
+            width: None,
+            layers: None,
+            heads: None,
+            ..tiny(2)
+        };
+        let model = fixture.finish(&options, family.name);
+        let written = luban_model::io::read(&ModelFiles::open(model.dir()).unwrap()).unwrap();
+        assert_eq!((written.family().name, written.spec()), (family.name, &spec));
+        // What was asked is recorded, and a run from it would be the same one.
+        let settings: PretrainOptions = serde_json::from_value(model.manifest().settings.clone()).unwrap();
+        assert_eq!(settings.config, options.config);
+    }
+    let both = PretrainOptions { config: Blueprint::named("gpt2"), ..tiny(2) };
+    let message = fixture.run(&both, "both", &Watcher::default()).unwrap_err().to_string();
+    assert!(message.starts_with("width is 32; expected no such option beside config"), "{message}");
+}
+
+/// A small model of a family.
+fn family_example(family: &str) -> Spec {
+    let llama = Spec { kv_heads: 1, context: 64, ..Spec::llama(32, 2, 2, 330) };
+    let bert = Spec { context: 64, head: Head::MaskedToken, ..Spec::bert(32, 2, 2, 330) };
+    let spec = match family {
+        "gpt2" => Spec { context: 32, ..Spec::gpt2(32, 2, 2, 330) },
+        "mistral" => Spec { local: Some(Local { reach: 7, theta: None, layers: vec![true; 2] }), ..llama },
+        "qwen2" => Spec { biases: Biases { qkv: true, ..Biases::NONE }, ..llama },
+        "qwen3" => Spec { qk_norm: true, ..llama },
+        "bert" => bert,
+        "roberta" | "xlm-roberta" => Spec { position_offset: 2, ..bert },
+        "gemma3_text" => Spec {
+            norm: Norm { place: NormPlace::Sandwich, ..llama.norm },
+            local: Some(Local { reach: 7, theta: Some(100.0), layers: vec![true, false] }),
+            attention_scalar: Some(30.0),
+            qk_norm: true,
+            activation: Activation::GeluTanh,
+            embedding_scale: 32f32.sqrt(),
+            ..llama
+        },
+        "modernbert" => Spec {
+            norm: Norm { place: NormPlace::Pre, epsilon: 1e-5, ..bert.norm },
+            position: Position::Rotary { theta: 1e5 },
+            local: Some(Local { reach: 4, theta: Some(100.0), layers: vec![false, true] }),
+            gated: true,
+            biases: Biases::NONE,
+            token_types: 0,
+            first_norm: false,
+            ..bert
+        },
+        _ => llama,
+    };
+    assert!(Family::named(family).unwrap().holds(&spec), "{family}");
+    spec
 }
 
 #[test]
@@ -129,6 +196,20 @@ fn half_the_sequences_at_once_from_the_start_or_a_resume_give_the_same_losses() 
         println!("{name}: {off:.1e} apart");
         assert!(off <= 1e-5, "{name}: {off}");
         assert!(fixture.weights(name) != fixture.weights("whole"), "{name}: it was done in parts");
+    }
+}
+
+#[test]
+fn blocks_that_are_computed_again_from_the_start_or_a_resume_change_no_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let options = |recompute| PretrainOptions { recompute, layers: Some(3), at_once: Some(3), ..tiny(12) };
+    fixture.finish(&options(false), "kept");
+    fixture.finish(&options(true), "recomputed");
+    fixture.run(&options(false), "changed", &Watcher::cancelling(5)).unwrap();
+    fixture.finish(&options(true), "changed");
+    for name in ["recomputed", "changed"] {
+        assert!(fixture.weights(name) == fixture.weights("kept"), "{name}: other weights");
     }
 }
 

@@ -33,7 +33,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Start here", &["quickstart", "run", "plan"]),
     ("Build", &["data build", "tokenizer train"]),
     ("Train", &["pretrain"]),
-    ("Compress and evaluate", &["quantize", "eval perplexity", "eval logits"]),
+    ("Compress and evaluate", &["quantize", "eval perplexity", "eval masked", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
     ("Machine", &["bench train", "bench curve", "bench limits", "completions"]),
@@ -49,7 +49,7 @@ pub enum Command {
     /// Make tokenizers
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Tokenizer(tokenizer::Tokenizer),
-    Pretrain(pretrain::Options),
+    Pretrain(Box<pretrain::Options>),
     Run(run::Options),
     Plan(plan::Options),
     Quantize(quantize::Options),
@@ -75,7 +75,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Quickstart(options) => quickstart::run(&options, global),
         Command::Data(data::Data::Build(options)) => data::build(options, global),
         Command::Tokenizer(tokenizer::Tokenizer::Train(options)) => tokenizer::train(options, global),
-        Command::Pretrain(options) => pretrain::run(options, global),
+        Command::Pretrain(options) => pretrain::run(*options, global),
         Command::Run(options) => run::run(&options, global),
         Command::Plan(options) => plan::run(&options, global),
         Command::Quantize(options) => quantize::run(options, global),
@@ -91,6 +91,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Verify(options) => verify::run(&options, global),
         Command::Bench(bench::Bench::Train(options)) => bench::train(&options, global),
         Command::Bench(bench::Bench::Curve(options)) => bench::curve(&options, global),
+        Command::Bench(bench::Bench::Products(options)) => bench::products(&options, global),
         Command::Bench(bench::Bench::Limits(options)) => bench::limits(&options, global),
         Command::Completions(options) => completions::run(&options),
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::stage::{Input, Place, Stage};
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, models};
 
 /// Options of pre-training. What is not given follows from the minutes and this machine's measured speed.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +42,10 @@ pub struct Pretrain {
     /// machine is made for it, else f32
     #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
     pub precision: Option<Precision>,
+    /// The model to train from scratch: a Hugging Face config.json, a folder with one, or a name that `luban plan`
+    /// lists; in the place of --width, --layers and --heads
+    #[arg(long, value_name = "FILE|NAME")]
+    pub config: Option<String>,
     /// Width of the model
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
@@ -87,6 +91,9 @@ pub struct Pretrain {
     /// Sequences that go through the model at once: fewer need less memory and change the result by rounding only
     #[arg(long, value_name = "N")]
     pub at_once: Option<usize>,
+    /// Compute each layer again in the backward pass instead of keeping what it computed: less memory, the same result
+    #[arg(long)]
+    pub recompute: bool,
     /// Steps between checkpoints; about a minute's worth when not given
     #[arg(long, value_name = "N")]
     pub checkpoint_every: Option<u64>,
@@ -107,6 +114,7 @@ impl Default for Pretrain {
             masked_share: options.masked_share,
             whole_word: options.whole_word,
             precision: options.precision,
+            config: None,
             width: options.width,
             layers: options.layers,
             heads: options.heads,
@@ -122,6 +130,7 @@ impl Default for Pretrain {
             patience: options.patience,
             spike_steps: options.spike_steps,
             at_once: options.at_once,
+            recompute: options.recompute,
             checkpoint_every: options.checkpoint_every,
             fresh: options.fresh,
         }
@@ -129,14 +138,15 @@ impl Default for Pretrain {
 }
 
 impl Pretrain {
-    fn options(&self) -> PretrainOptions {
-        PretrainOptions {
+    fn options(&self) -> Result<PretrainOptions> {
+        Ok(PretrainOptions {
             minutes: self.minutes,
             steps: self.steps,
             objective: self.objective.clone(),
             masked_share: self.masked_share,
             whole_word: self.whole_word,
             precision: self.precision,
+            config: self.config.as_deref().map(models::blueprint).transpose()?,
             width: self.width,
             layers: self.layers,
             heads: self.heads,
@@ -152,9 +162,10 @@ impl Pretrain {
             patience: self.patience,
             spike_steps: self.spike_steps,
             at_once: self.at_once,
+            recompute: self.recompute,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
-        }
+        })
     }
 }
 
@@ -171,7 +182,7 @@ impl Stage for Pretrain {
     }
 
     fn settings(&self) -> Result<Value> {
-        serde_json::to_value(self.options()).map_err(|source| Error::Settings { stage: Self::NAME, source })
+        serde_json::to_value(self.options()?).map_err(|source| Error::Settings { stage: Self::NAME, source })
     }
 
     fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
@@ -183,7 +194,7 @@ impl Stage for Pretrain {
             cancel: context.cancel,
             clock: context.clock,
         };
-        match luban_train::pretrain(&self.options(), &corpus, &tokenizer, target, surroundings)? {
+        match luban_train::pretrain(&self.options()?, &corpus, &tokenizer, target, surroundings)? {
             Outcome::Finished(artifact) => Ok(Some(*artifact)),
             Outcome::Interrupted { step: 0 } => Err(Error::Interrupted { kept: None }),
             Outcome::Interrupted { step } => {

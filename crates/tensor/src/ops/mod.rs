@@ -11,6 +11,7 @@ mod general;
 mod linear;
 mod loss;
 mod norm;
+mod recompute;
 
 pub use activation::activate;
 pub use attention::{Attention, attend};
@@ -19,3 +20,4 @@ pub use general::{add, multiply, scale, sum};
 pub use linear::{linear_group, logits};
 pub use loss::{LossSum, Targets, Vocabulary, cross_entropy};
 pub use norm::{Norm, add_norm};
+pub use recompute::recompute;

@@ -13,7 +13,7 @@ mod probe;
 
 use luban_data::loader::STRATA_MAX;
 use luban_model::Spec;
-use luban_model::spec::Head;
+use luban_model::spec::{Head, Position};
 use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
@@ -111,8 +111,13 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
     options.validate()?;
     let mut notes = Vec::new();
     let precision = options.precision.unwrap_or_else(Precision::of_this_machine);
-    let (width, layers) = choose_shape(options, task, machine, precision, &mut notes)?;
-    let spec = spec(options, task, width, layers)?;
+    let spec = match &options.config {
+        Some(blueprint) => blueprint.spec_for(task.vocab, task.causal)?,
+        None => {
+            let (width, layers) = choose_shape(options, task, machine, precision, &mut notes)?;
+            spec(options, task, width, layers)?
+        }
+    };
     let (context, sequences) = choose_batch(options, &spec)?;
     let mut plan = Plan {
         objective: options.objective.clone(),
@@ -133,6 +138,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         strata: 1,
         document_mask: options.document_mask,
         seed: options.seed,
+        family: options.config.as_ref().map(|blueprint| blueprint.family.clone()),
         spec,
     };
     let step_s = match options.steps {
@@ -144,6 +150,10 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
     plan.schedule.warmup_steps = options.warmup.unwrap_or(warmup).min(steps);
     plan.strata = strata(plan.tokens(), task.corpus_bytes);
     notes.push(describe(&plan, step_s));
+    if plan.context < plan.spec.context && plan.spec.position == Position::Learned {
+        notes
+            .push(format!("positions from {} on are not trained: the model has them, but knows nothing", plan.context));
+    }
     if plan.strata > 1 {
         plan.shuffle_sequences = SHUFFLE_SEQUENCES_OF_STRATA;
         notes.push(format!("the corpus is larger than the run: of each document about 1/{} is read", plan.strata));
@@ -237,7 +247,11 @@ fn heads(width: usize) -> usize {
 }
 
 fn choose_batch(options: &PretrainOptions, spec: &Spec) -> Result<(usize, usize)> {
-    let context = spec.context;
+    let context = options.context.unwrap_or(spec.context);
+    if context > spec.context {
+        let expected = format!("at most {}, the model's own", spec.context);
+        return Err(Error::Setting { name: "context", found: context.to_string(), expected });
+    }
     let grown = BATCH_TOKENS * (spec.parameters() as f64 / BATCH_PARAMETERS).cbrt();
     let chosen = grown.clamp(BATCH_TOKENS_BOUNDS.0, BATCH_TOKENS_BOUNDS.1) / context as f64;
     let sequences = match options.batch {

@@ -45,6 +45,8 @@ pub struct Machine<'a> {
     pub clock: &'a dyn Clock,
     /// Ends a measurement early.
     pub cancel: &'a Cancel,
+    /// Whether the run will compute blocks again in the backward pass, which costs time.
+    pub recompute: bool,
 }
 
 impl Speedometer for Machine<'_> {
@@ -57,14 +59,14 @@ impl Speedometer for Machine<'_> {
     }
 
     fn step_seconds(&mut self, plan: &Plan) -> Result<f64> {
-        let Plan { spec, precision, sequences, sequences_at_once, .. } = plan;
+        let Plan { spec, precision, sequences, sequences_at_once, context, .. } = plan;
         let masked_share = plan.masked_sequences();
         let examples = match masked_share > 0.0 {
             true => {
                 let masked = Masked { masker: masker(spec), shifted: true };
-                examples_of(&Both { masked, masked_share }, spec, *sequences, spec.context)
+                examples_of(&Both { masked, masked_share }, spec, *sequences, *context)
             }
-            false => random_examples(spec, *sequences, spec.context),
+            false => random_examples(spec, *sequences, *context),
         };
         self.measure(spec, *precision, &examples, *sequences_at_once)
     }
@@ -74,6 +76,7 @@ impl Machine<'_> {
     /// The median seconds of a step.
     fn measure(&self, spec: &Spec, precision: Precision, examples: &[Example], at_once: usize) -> Result<f64> {
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
+        model.set_recompute(self.recompute);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
         let mut seconds = Vec::new();
         let start = self.clock.elapsed();
