@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use luban_base::random;
 use luban_kernels::attention::Shape;
+use luban_kernels::dropout::Run;
 use luban_kernels::rotary::Table;
 use luban_tensor::{Precision, Tape, Tensor, Var, ops};
 
@@ -17,6 +19,8 @@ pub struct Recording {
     settings: Settings,
     /// The tape; its `backward` ends the recording.
     pub tape: Tape,
+    /// Branches so far whose elements may fall out.
+    dropping: u64,
 }
 
 /// How a forward is recorded.
@@ -30,13 +34,44 @@ pub struct Settings {
     pub precision: Precision,
     /// Whether blocks keep their inputs only, and are recorded in the backward pass again. Changes no bit.
     pub recompute: bool,
+    /// Which elements fall out.
+    pub dropout: Option<Dropout>,
+}
+
+/// Elements of activations that fall out in training (Srivastava et al. 2014): of the embedding, and of what each part
+/// of a block adds to the residual stream.
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    /// The probability of each, in parts of 65536; see [`luban_kernels::dropout::probability`].
+    pub dropped: u16,
+    /// Whose rows the batch has, one after another.
+    pub samples: Arc<[Sample]>,
+}
+
+/// Rows of one sample, and what decides which of their elements fall out.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// How many.
+    pub rows: usize,
+    /// Of the same seed for all samples of a batch; operations are labels further down.
+    pub draws: random::Stream,
 }
 
 impl Recording {
     /// Starts a recording.
     pub fn new(settings: Settings) -> Self {
         let tape = Tape::with_precision(settings.precision);
-        Self { settings, tape }
+        Self { settings, tape, dropping: 0 }
+    }
+
+    /// Which elements of the next branch fall out.
+    fn next_dropout(&mut self) -> Option<ops::Dropout> {
+        let Dropout { dropped, samples } = self.settings.dropout.as_ref().filter(|dropout| dropout.dropped > 0)?;
+        let operation = self.dropping;
+        self.dropping += 1;
+        let run = |sample: &Sample| Run { rows: sample.rows, path: sample.draws.child(operation).path() };
+        let key = samples.first()?.draws.key();
+        Some(ops::Dropout { dropped: *dropped, key, runs: samples.iter().map(run).collect() })
     }
 
     /// The hidden states that the head multiplies with the vocabulary: those of the given rows, through BERT's
@@ -118,13 +153,18 @@ impl Executor for Recording {
                 sum = ops::add(&mut self.tape, &sum, &rows);
             }
         }
-        match &weights.norm {
-            Some(norm) => Ok(self.add_norm(sum, None, norm)?.1),
-            None => Ok(sum),
-        }
+        let embedded = match &weights.norm {
+            Some(norm) => self.add_norm(sum, None, norm)?.1,
+            None => sum,
+        };
+        Ok(match self.next_dropout() {
+            Some(dropout) => ops::dropout(&mut self.tape, embedded, dropout),
+            None => embedded,
+        })
     }
 
     fn add_norm(&mut self, residual: Var, branch: Option<Var>, norm: &NormWeights<Var>) -> Result<(Var, Var), Error> {
+        let dropout = branch.as_ref().and_then(|_| self.next_dropout());
         let epsilon = self.settings.spec.norm.epsilon;
         let weight = &norm.weight;
         let no_bias;
@@ -136,7 +176,7 @@ impl Executor for Recording {
                 ops::Norm::Layer { weight, bias: &no_bias, epsilon }
             }
         };
-        Ok(ops::add_norm(&mut self.tape, residual, branch, kind))
+        Ok(ops::add_norm(&mut self.tape, residual, branch, kind, dropout))
     }
 
     fn linear_group<const N: usize>(
@@ -193,6 +233,9 @@ fn recomputed(recording: &mut Recording, block: Block<'_, Var>, stream: Stream<V
     let (weights, batch) = (block.weights.clone(), block.batch.clone());
     let (index, place) = (block.index, block.place);
     let has_branch = stream.branch.is_some();
+    // The block adds the branch that it is given, that of its attention, and its own at the end.
+    let dropping = recording.dropping;
+    recording.dropping += 2 + u64::from(has_branch);
     let mut inputs = vec![stream.residual];
     inputs.extend(stream.branch);
     inputs.extend(block.weights.iter().cloned());
@@ -202,11 +245,14 @@ fn recomputed(recording: &mut Recording, block: Block<'_, Var>, stream: Stream<V
         let stream = Stream { residual: input(), branch: has_branch.then(&mut input) };
         let mut weights = weights.clone();
         weights.iter_mut().for_each(|weight| *weight = input());
-        let mut inner = Recording { settings: settings.clone(), tape: std::mem::take(tape) };
+        let mut inner = Recording { settings: settings.clone(), tape: std::mem::take(tape), dropping };
         let block = Block { index, place, weights: &weights, batch: &batch };
         let Stream { residual, branch } = block.run(&mut inner, stream)?;
         let sum = match branch {
-            Some(branch) => ops::add(&mut inner.tape, &residual, &branch),
+            Some(branch) => {
+                let dropout = inner.next_dropout();
+                ops::add_branch(&mut inner.tape, residual, branch, dropout)
+            }
             None => residual,
         };
         *tape = inner.tape;

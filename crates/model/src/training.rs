@@ -12,6 +12,7 @@ use crate::recording::{Recording, RotaryTables, Settings, vocabulary};
 use crate::spec::Spec;
 use crate::weights::{ModelWeights, Role, Slot};
 
+pub use crate::recording::{Dropout, Sample};
 pub use luban_tensor::ops::LossSum;
 
 /// Label of the random streams that initial weights come from.
@@ -85,7 +86,8 @@ impl TrainableModel {
             })
         })?;
         let rotary = RotaryTables::new(&spec);
-        let settings = Settings { spec: Arc::new(spec), rotary, precision: Precision::F32, recompute: false };
+        let settings =
+            Settings { spec: Arc::new(spec), rotary, precision: Precision::F32, recompute: false, dropout: None };
         Ok(Self { weights, settings })
     }
 
@@ -132,9 +134,20 @@ impl TrainableModel {
     /// Sums over tokens run one after another, so two calls with half the sequences each add up to the same bits
     /// as one call with all of them, but for tied tables, which two operations add to in turn.
     pub fn accumulate(&mut self, batch: &Batch, targets: &Targets<'_>) -> Result<LossSum, Error> {
+        self.accumulate_dropping(batch, targets, None)
+    }
+
+    /// As [`Self::accumulate`], while elements of activations fall out.
+    pub fn accumulate_dropping(
+        &mut self,
+        batch: &Batch,
+        targets: &Targets<'_>,
+        dropout: Option<Dropout>,
+    ) -> Result<LossSum, Error> {
         let spec = Arc::clone(&self.settings.spec);
         check_targets(batch, targets, &spec)?;
-        let mut recording = Recording::new(self.settings.clone());
+        check_samples(batch, dropout.as_ref())?;
+        let mut recording = Recording::new(Settings { dropout, ..self.settings.clone() });
         let vars = on_tape(&spec, &mut self.weights, &mut recording, true);
         let hidden = forward(&spec, &vars, &mut recording, batch)?;
         let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
@@ -196,6 +209,18 @@ fn on_tape(
         })
     });
     built.unwrap_or_else(|never| match never {})
+}
+
+fn check_samples(batch: &Batch, dropout: Option<&Dropout>) -> Result<(), Error> {
+    let rows = |dropout: &Dropout| dropout.samples.iter().map(|sample| sample.rows).sum::<usize>();
+    match dropout.map(rows) {
+        Some(rows) if rows != batch.rows() => Err(Error::Batch {
+            what: "the number of rows of all samples",
+            found: rows as u64,
+            expected: batch.rows().to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn check_targets(batch: &Batch, targets: &Targets<'_>, spec: &Spec) -> Result<(), Error> {

@@ -21,7 +21,7 @@ fn random(seed: u64, shape: &[usize]) -> Tensor {
 fn block(tape: &mut Tape, inputs: &[Var]) -> Result<Var, Infallible> {
     let [x, scale, up, bias, down] = inputs else { panic!("five inputs") };
     let norm = ops::Norm::Rms { weight: scale, epsilon: 1e-5 };
-    let (x, normed) = ops::add_norm(tape, x.clone(), None, norm);
+    let (x, normed) = ops::add_norm(tape, x.clone(), None, norm, None);
     let [inner] = ops::linear_group(tape, &normed, [(up, Some(bias))]);
     let active = ops::activate(tape, Kind::Silu, inner, None);
     let [out] = ops::linear_group(tape, &active, [(down, None)]);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::train::MASK;
+use crate::train::{MASK, UNKNOWN};
 use crate::{Error, Result, Tokenizer};
 
 /// Largest `tokenizer_config.json`: honest ones hold a chat template and some hundred tokens.
@@ -50,6 +50,10 @@ pub(crate) fn files(tokenizer: &Tokenizer, length: Option<usize>) -> Vec<(&'stat
     if let Some(mask) = [MASK, "[MASK]", "<mask>"].into_iter().find(|token| tokenizer.id(token).is_some()) {
         config["mask_token"] = Value::from(mask);
         special["mask_token"] = Value::from(mask);
+    }
+    if tokenizer.id(UNKNOWN).is_some() {
+        config["unk_token"] = Value::from(UNKNOWN);
+        special["unk_token"] = Value::from(UNKNOWN);
     }
     if let Some(length) = length {
         config["model_max_length"] = Value::from(length);

@@ -135,7 +135,7 @@ pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Resu
     model.set_recompute(conditions.recompute);
     let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
-    let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4 };
+    let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4, dropout: None };
     let mut losses = Vec::new();
     let mut seconds = Vec::new();
     let mut run = |model: &mut TrainableModel| -> Result<f64> {

@@ -49,4 +49,4 @@ pub use error::{Error, Result};
 pub use luban_tensor::Precision;
 pub use pretrain::{Context, Outcome, pretrain};
 pub use settings::{Plan, PretrainOptions};
-pub use step::{StepInput, StepReport, train_step};
+pub use step::{StepDropout, StepInput, StepReport, train_step};

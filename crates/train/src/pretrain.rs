@@ -27,7 +27,7 @@ use crate::objective::{self, Example, Objective, Passage, Surroundings};
 use crate::record::{Ending, Header, Recorder};
 use crate::settings::{Plan, PretrainOptions};
 use crate::state::{Identity, TrainState};
-use crate::step::{StepInput, StepReport, train_step};
+use crate::step::{StepDropout, StepInput, StepReport, train_step};
 use crate::suspects::{self, Suspect};
 
 pub use crate::checkpoints::checkpoints_dir;
@@ -249,7 +249,8 @@ impl<'a> Run<'a> {
         let learning_rate = schedule.at(step);
         let loaded = self.loader.next(sequences)?;
         let examples = self.examples(step, &loaded);
-        let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate };
+        let dropout = StepDropout::of(&self.state.plan, step);
+        let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate, dropout };
         let report = train_step(&mut self.state.model, &mut self.state.optimizer, input)?;
         if !report.is_finite() && !report.skipped {
             return Err(self.diverged(report, position));

@@ -203,7 +203,8 @@ fn half_the_sequences_at_once_from_the_start_or_a_resume_give_the_same_losses() 
 fn blocks_that_are_computed_again_from_the_start_or_a_resume_change_no_bit() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());
-    let options = |recompute| PretrainOptions { recompute, layers: Some(3), at_once: Some(3), ..tiny(12) };
+    let options =
+        |recompute| PretrainOptions { recompute, layers: Some(3), at_once: Some(3), dropout: 0.2, ..tiny(12) };
     fixture.finish(&options(false), "kept");
     fixture.finish(&options(true), "recomputed");
     fixture.run(&options(false), "changed", &Watcher::cancelling(5)).unwrap();

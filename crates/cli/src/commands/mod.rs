@@ -20,6 +20,7 @@ pub mod serve;
 mod stage;
 pub mod tokenizer;
 pub mod verify;
+pub mod watch;
 
 use std::path::Path;
 
@@ -32,11 +33,11 @@ use crate::output::{Failure, Outcome};
 pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Start here", &["quickstart", "run", "plan"]),
     ("Build", &["data build", "tokenizer train"]),
-    ("Train", &["pretrain"]),
+    ("Train", &["pretrain", "watch"]),
     ("Compress and evaluate", &["quantize", "eval perplexity", "eval masked", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
-    ("Machine", &["bench train", "bench curve", "bench limits", "completions"]),
+    ("Machine", &["bench train", "bench products", "bench curve", "bench limits", "completions"]),
 ];
 
 /// Every command. What each does is said where its options are.
@@ -50,6 +51,7 @@ pub enum Command {
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Tokenizer(tokenizer::Tokenizer),
     Pretrain(Box<pretrain::Options>),
+    Watch(watch::Options),
     Run(run::Options),
     Plan(plan::Options),
     Quantize(quantize::Options),
@@ -76,6 +78,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Data(data::Data::Build(options)) => data::build(options, global),
         Command::Tokenizer(tokenizer::Tokenizer::Train(options)) => tokenizer::train(options, global),
         Command::Pretrain(options) => pretrain::run(*options, global),
+        Command::Watch(options) => watch::run(&options, global),
         Command::Run(options) => run::run(&options, global),
         Command::Plan(options) => plan::run(&options, global),
         Command::Quantize(options) => quantize::run(options, global),

@@ -70,9 +70,15 @@ pub struct Pretrain {
     /// How the learning rate falls: cosine or linear
     #[arg(long, value_name = "NAME", default_value = "cosine", value_parser = super::word::<Decay>)]
     pub decay: Decay,
+    /// How long AdamW remembers squared gradients: 0.99 suits small batches, 0.95 large ones [default: 0.95]
+    #[arg(long, value_name = "X")]
+    pub beta2: Option<f64>,
     /// Weight decay of AdamW
     #[arg(long, value_name = "X")]
     pub weight_decay: Option<f64>,
+    /// Probability with which elements of the embedding and of the residual branches fall out in training
+    #[arg(long, value_name = "P", default_value_t = Self::default().dropout)]
+    pub dropout: f64,
     /// Keep attention within each document, and count positions from its beginning
     #[arg(long)]
     pub document_mask: bool,
@@ -123,7 +129,9 @@ impl Default for Pretrain {
             learning_rate: options.learning_rate,
             warmup: options.warmup,
             decay: options.decay,
+            beta2: options.beta2,
             weight_decay: options.weight_decay,
+            dropout: options.dropout,
             document_mask: options.document_mask,
             seed: options.seed,
             keep: options.keep,
@@ -155,7 +163,9 @@ impl Pretrain {
             learning_rate: self.learning_rate,
             warmup: self.warmup,
             decay: self.decay,
+            beta2: self.beta2,
             weight_decay: self.weight_decay,
+            dropout: self.dropout,
             document_mask: self.document_mask,
             seed: self.seed,
             keep: self.keep,

@@ -1,21 +1,25 @@
-//! Training of byte-level BPE: a bounded sample of the texts, counts of its words, merges by frequency.
+//! Training of tokenizers. Of byte-level BPE: a bounded sample of the texts, counts of its words, merges by frequency.
 //!
 //! The library's own trainer keeps a set of positions for each pair, cannot be stopped, counts in 32 bits and leaves
 //! ties between equal queue entries to hash order; this one is deterministic by construction: counts are sums,
 //! words are sorted, ties go to the smaller pair. The result is a standard `tokenizer.json`.
 
+mod characters;
 mod merges;
 mod sample;
 mod words;
 
 use luban_base::cancel::Cancel;
 use luban_base::progress::{Event, Observer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::alphabet;
 use crate::{Error, Result};
 
-/// The special token that every tokenizer has: it ends documents, and begins the first.
+pub use characters::UNKNOWN;
+
+/// The special token of every tokenizer that is trained here: it ends documents, and begins the first.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// Hides another token, for objectives that mask.
 pub const MASK: &str = "<|mask|>";
@@ -39,9 +43,22 @@ pub const VOCAB_SIZE_MIN: usize = 257;
 /// More than any published tokenizer has; beyond it training would take hours.
 pub const VOCAB_SIZE_MAX: usize = 1 << 20;
 
-/// How to train a tokenizer.
+/// What kind of tokenizer to train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Byte-level BPE: frequent sequences of bytes are tokens, any text can be spelled.
+    #[default]
+    Bpe,
+    /// Each character of the texts is a token, and all others are one more.
+    Characters,
+}
+
+/// How to train a tokenizer. All but the kind, the further special tokens and the stop flag is for BPE.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
+    /// What to train.
+    pub kind: Kind,
     /// Tokens in all: the special ones, 256 bytes, and merges. Fewer come out where the text has no more pairs that
     /// occur twice.
     pub vocab_size: usize,
@@ -57,7 +74,14 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { vocab_size: 2048, special: Vec::new(), sample_bytes: 16 << 20, seed: 0, cancel: Cancel::new() }
+        Self {
+            kind: Kind::Bpe,
+            vocab_size: 2048,
+            special: Vec::new(),
+            sample_bytes: 16 << 20,
+            seed: 0,
+            cancel: Cancel::new(),
+        }
     }
 }
 
@@ -67,7 +91,16 @@ pub(crate) fn train(
     options: &TrainOptions,
     observer: &dyn Observer,
 ) -> Result<String> {
-    check(options)?;
+    check_special(&options.special)?;
+    let file = match options.kind {
+        Kind::Bpe => bpe(texts, options, observer)?,
+        Kind::Characters => characters::file(&characters::of(texts, &options.cancel)?, &options.special),
+    };
+    Ok(serde_json::to_string_pretty(&file).expect("a JSON value is always written") + "\n")
+}
+
+fn bpe(texts: impl Iterator<Item = String>, options: &TrainOptions, observer: &dyn Observer) -> Result<Value> {
+    check_size(options)?;
     let sample = sample::draw(texts, options)?;
     let words = words::count(&sample, &options.cancel)?;
     let learnt = TrainOptions { vocab_size: options.vocab_size - options.special.len(), ..options.clone() };
@@ -80,21 +113,34 @@ pub(crate) fn train(
         );
         observer.event(&Event::Note(&text));
     }
-    Ok(serde_json::to_string_pretty(&file(&rules, &options.special)).expect("a JSON value is always written") + "\n")
+    Ok(file(&rules, &options.special))
 }
 
-fn check(options: &TrainOptions) -> Result<()> {
-    let TrainOptions { vocab_size, special, .. } = options;
+/// A line of `added_tokens`.
+fn special_token(id: &Value, content: &str) -> Value {
+    json!({
+        "id": id, "content": content, "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+    })
+}
+
+fn check_size(options: &TrainOptions) -> Result<()> {
+    let (least, found) = (VOCAB_SIZE_MIN + options.special.len(), options.vocab_size);
+    if (least..=VOCAB_SIZE_MAX).contains(&found) {
+        return Ok(());
+    }
+    let expected = format!("{least} to {VOCAB_SIZE_MAX}");
+    Err(Error::Option { what: "vocab-size", found: found.to_string(), expected })
+}
+
+fn check_special(special: &[String]) -> Result<()> {
     let fail = |what, found: String, expected| Err(Error::Option { what, found, expected });
     if special.len() > SPECIAL_MAX {
         return fail("the number of special tokens", special.len().to_string(), format!("at most {SPECIAL_MAX}"));
     }
-    let least = VOCAB_SIZE_MIN + special.len();
-    if !(least..=VOCAB_SIZE_MAX).contains(vocab_size) {
-        return fail("vocab-size", vocab_size.to_string(), format!("{least} to {VOCAB_SIZE_MAX}"));
-    }
-    // One of a single character could be the spelling of a byte.
-    let taken = |index: usize, token: &String| special[..index].contains(token) || token == END_OF_TEXT;
+    // One of a single character could be the spelling of a byte, or a character of the texts.
+    let own = [END_OF_TEXT, UNKNOWN];
+    let taken = |index: usize, token: &String| special[..index].contains(token) || own.contains(&&**token);
     match special.iter().enumerate().find(|(index, token)| token.chars().count() < 2 || taken(*index, token)) {
         Some((_, token)) => {
             let expected = "tokens of two characters or more, each once".to_owned();
@@ -117,14 +163,7 @@ fn file(rules: &merges::Rules, special: &[String]) -> Value {
     let mut vocab = Map::from_iter([(END_OF_TEXT.to_string(), Value::from(0))]);
     vocab.extend(spelled.iter().chain(special).zip(1_u32..).map(|(token, id)| (token.clone(), Value::from(id))));
     let added = std::iter::once(END_OF_TEXT).chain(special.iter().map(String::as_str));
-    let added: Vec<Value> = added
-        .map(|token| {
-            json!({
-                "id": vocab[token], "content": token, "single_word": false,
-                "lstrip": false, "rstrip": false, "normalized": false, "special": true,
-            })
-        })
-        .collect();
+    let added: Vec<Value> = added.map(|token| special_token(&vocab[token], token)).collect();
     let byte_level =
         json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
     json!({

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::objective::{Both, Causal, Example, Masked, Objective, Passage};
 use crate::optimizer::{AdamW, AdamWSettings};
 use crate::settings::Plan;
-use crate::step::{StepInput, flops_per_token, train_step};
+use crate::step::{StepDropout, StepInput, flops_per_token, train_step};
 
 /// Label of the random streams that the probe's tokens come from.
 const PROBE: u64 = 0x9B0E;
@@ -21,6 +21,8 @@ const PROBE: u64 = 0x9B0E;
 const SECONDS_MIN: f64 = 3.0;
 /// Steps that are timed at least, after one that is not.
 const TIMED_STEPS_MIN: usize = 3;
+/// Small, so that no step can run off to infinities, which are slower.
+const LEARNING_RATE: f64 = 1e-5;
 /// Tokens of a step of the probe.
 const PROBE_TOKENS: usize = 1024;
 
@@ -53,7 +55,8 @@ impl Speedometer for Machine<'_> {
     fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
         let examples = random_examples(probe, sequences, probe.context);
-        let step_s = self.measure(probe, precision, &examples, sequences)?;
+        let input = StepInput { examples: &examples, at_once: sequences, learning_rate: LEARNING_RATE, dropout: None };
+        let step_s = self.measure(probe, precision, input)?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
     }
@@ -68,13 +71,18 @@ impl Speedometer for Machine<'_> {
             }
             false => random_examples(spec, *sequences, *context),
         };
-        self.measure(spec, *precision, &examples, *sequences_at_once)
+        let (at_once, dropout) = (*sequences_at_once, StepDropout::of(plan, 0));
+        self.measure(
+            spec,
+            *precision,
+            StepInput { examples: &examples, at_once, learning_rate: LEARNING_RATE, dropout },
+        )
     }
 }
 
 impl Machine<'_> {
     /// The median seconds of a step.
-    fn measure(&self, spec: &Spec, precision: Precision, examples: &[Example], at_once: usize) -> Result<f64> {
+    fn measure(&self, spec: &Spec, precision: Precision, input: StepInput<'_>) -> Result<f64> {
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
         model.set_recompute(self.recompute);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
@@ -82,8 +90,7 @@ impl Machine<'_> {
         let start = self.clock.elapsed();
         loop {
             let before = self.clock.elapsed();
-            // The learning rate is small, so that no step can run off to infinities, which are slower.
-            train_step(&mut model, &mut optimizer, StepInput { examples, at_once, learning_rate: 1e-5 })?;
+            train_step(&mut model, &mut optimizer, input)?;
             let now = self.clock.elapsed();
             seconds.push((now - before).as_secs_f64());
             let measured = (now - start).as_secs_f64() >= SECONDS_MIN || now == before;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::history::{Entry, Step};
@@ -17,7 +17,7 @@ const POINTS_MAX: u64 = 1200;
 const LINES_MAX: usize = 60;
 
 /// What is known of a run before it begins.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Header {
     /// The model's name.
     pub name: String,
@@ -36,7 +36,7 @@ pub struct Header {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", content = "why", rename_all = "kebab-case")]
 pub enum Ending {
     /// It has not.
@@ -84,6 +84,9 @@ pub fn data(header: &Header, ending: &Ending, figures: Value, entries: impl Iter
         "program": concat!("luban ", env!("CARGO_PKG_VERSION")),
     })
 }
+
+/// What the page asks the server that it came from for, again and again, while the run goes on.
+pub const DATA_PATH: &str = "/data.json";
 
 /// The page with its data inside.
 pub fn page(data: &Value) -> String {
