@@ -24,6 +24,7 @@ mod characters;
 mod check;
 mod error;
 mod hub;
+mod infilling;
 mod stream;
 mod tokenizer;
 pub mod train;
@@ -31,6 +32,7 @@ mod word_starts;
 mod words;
 
 pub use error::{Error, Result};
+pub use infilling::Sentinels;
 pub use stream::Stream;
 pub use tokenizer::{Encoding, TEXT_BYTES_MAX, Tokenizer};
 pub use train::TrainOptions;

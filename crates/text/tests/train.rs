@@ -101,6 +101,11 @@ fn further_special_tokens_come_last_and_change_no_other() {
     let files = more.hub_files(None);
     let config = String::from_utf8(files[1].1.clone()).unwrap();
     assert!(config.contains(r#""mask_token": "<|mask|>""#), "{config}");
+    let characters = TrainOptions { kind: Kind::Characters, special: special.clone(), ..TrainOptions::default() };
+    let characters = Tokenizer::train(paragraphs(&text), &characters, &Silent).unwrap();
+    assert_eq!((characters.vocab_size(), characters.id(MASK)), (71, Some(67)));
+    assert_eq!(characters.encode("a<|mask|>b").unwrap(), [41, 67, 42]);
+    assert_eq!(characters.encode_ordinary(MASK).unwrap().len(), MASK.len());
     for (special, vocab_size) in [(vec!["x".to_owned()], 400), (vec![MASK.to_owned(); 2], 400), (special, 260)] {
         assert!(matches!(with(&special, vocab_size), Err(Error::Option { .. })), "{special:?}");
     }

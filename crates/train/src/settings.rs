@@ -38,6 +38,8 @@ pub struct PretrainOptions {
     pub masked_share: Option<f64>,
     /// Whether whole words are masked.
     pub whole_word: bool,
+    /// Share of the documents whose middle moves to their end, of the objectives `fim` and `both`.
+    pub fim_rate: Option<f64>,
     /// What matrix products round their factors to; where it is not given, bf16 on a machine that has instructions for
     /// it and f32 elsewhere.
     pub precision: Option<Precision>,
@@ -102,6 +104,7 @@ impl Default for PretrainOptions {
             objective: "causal".to_owned(),
             masked_share: None,
             whole_word: false,
+            fim_rate: None,
             precision: None,
             config: None,
             width: None,
@@ -131,7 +134,7 @@ impl Default for PretrainOptions {
 impl PretrainOptions {
     /// What is asked of the objective.
     pub fn objective_settings(&self) -> ObjectiveSettings {
-        ObjectiveSettings { masked_share: self.masked_share, whole_word: self.whole_word }
+        ObjectiveSettings { masked_share: self.masked_share, whole_word: self.whole_word, fim_rate: self.fim_rate }
     }
 
     /// Checks every number that was given against its bounds.

@@ -10,6 +10,7 @@ use luban_data::masking::Masker;
 use luban_eval::{MaskedOptions, PerplexityOptions, Text, masked, perplexity};
 use luban_model::Spec;
 use luban_model::training::TrainableModel;
+use luban_text::train::FILL_IN_THE_MIDDLE;
 use luban_train::objective::{Assembled, Both, Example, Masked, Objective, Passage};
 use luban_train::step::gradients;
 use luban_train::{Outcome, PretrainOptions};
@@ -21,7 +22,8 @@ fn decoder() -> Spec {
 }
 
 fn both(masked_share: f64) -> Both {
-    Both { masked: Masked { masker: Masker { mask: 0, vocab: VOCAB, words: None }, shifted: true }, masked_share }
+    let masked = Masked { masker: Masker { mask: 0, vocab: VOCAB, words: None }, shifted: true };
+    Both { masked, masked_share, fill_in: None }
 }
 
 fn examples(count: u64) -> Vec<Example> {
@@ -140,6 +142,30 @@ fn an_encoder_is_measured_as_it_was_trained() {
 }
 
 #[test]
+fn a_model_learns_to_fill_in_the_middle() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path()).with_special_tokens(&FILL_IN_THE_MIDDLE);
+    let options = PretrainOptions { objective: "fim".to_owned(), context: Some(64), ..tiny(150) };
+    let model = fixture.finish(&options, "unbroken");
+    let metric = |name: &str| model.manifest().metrics[name].as_f64().unwrap();
+    let [loss, causal, middle] = ["validation_loss", "validation_loss_causal", "validation_loss_middle"].map(&metric);
+    println!("{causal} {middle}");
+    assert!(loss == causal && causal < 4.0 && middle < 4.5, "{loss} {causal} {middle}");
+    let (files, text) = (ModelFiles::open(model.dir()).unwrap(), Text::of_corpus(&fixture.corpus).unwrap());
+    let next = perplexity::evaluate(&files, &text, &PerplexityOptions::default(), &Silent).unwrap();
+    assert!((next.perplexity.ln() - causal).abs() < 1e-4, "an ordinary decoder");
+    fixture.run(&options, "stopped", &Watcher::cancelling(33)).unwrap();
+    fixture.finish(&options, "stopped");
+    assert!(fixture.weights("stopped") == fixture.weights("unbroken"));
+
+    // Whoever has not learnt it does not know what stands in the middle, nor that it ends.
+    let plain = PretrainOptions { fim_rate: Some(0.0), ..options };
+    let untaught = fixture.finish(&plain, "plain");
+    let untaught = untaught.manifest().metrics["validation_loss_middle"].as_f64().unwrap();
+    assert!(untaught > middle + 0.3, "{untaught} {middle}");
+}
+
+#[test]
 fn options_that_an_objective_does_not_take_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());
@@ -148,9 +174,11 @@ fn options_that_an_objective_does_not_take_are_refused() {
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
     let options = |objective: &str| PretrainOptions { objective: objective.to_owned(), ..tiny(5) };
-    refused(options("foretell"), &["objective is foretell", "causal, masked, both"]);
+    refused(options("foretell"), &["objective is foretell", "causal, masked, both, fim"]);
     refused(options("both"), &["objective is both", "a mask token ([MASK], <mask>, <|mask|>)"]);
     refused(PretrainOptions { masked_share: Some(0.2), ..options("causal") }, &["masked-share is 0.2", "is causal"]);
     refused(PretrainOptions { masked_share: Some(1.2), ..options("both") }, &["masked-share is 1.2", "from 0 to 1"]);
     refused(PretrainOptions { whole_word: true, ..options("causal") }, &["whole-word is true"]);
+    refused(PretrainOptions { fim_rate: Some(0.5), ..options("causal") }, &["fim-rate is 0.5", "is causal"]);
+    refused(options("fim"), &["objective is fim", "<|fim_prefix|>"]);
 }

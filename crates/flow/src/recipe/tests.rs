@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 fn recipe(stages: &str) -> String {
@@ -19,6 +21,18 @@ fn stages_run_after_what_they_refer_to_and_services_last() {
     let order = recipe.plan().unwrap().into_iter().map(|planned| planned.name).collect::<Vec<_>>();
     assert_eq!(order, ["corpus", "words", "api"]);
     assert_eq!(recipe.stages().collect::<Vec<_>>(), ["api", "words", "corpus"]);
+}
+
+#[test]
+fn the_recipes_of_this_project_are_sound() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 2);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let recipe = Recipe::parse(&file.to_string_lossy(), &text).unwrap_or_else(|error| panic!("{error}"));
+        recipe.plan().unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 #[test]

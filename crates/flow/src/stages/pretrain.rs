@@ -29,7 +29,8 @@ pub struct Pretrain {
     /// Optimizer steps; overrules --minutes
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// What training minimises: causal, masked, or both in one model
+    /// What training minimises: causal, masked, both of these in one model, or fim, which is causal and learns to fill
+    /// in the middle of a text
     #[arg(long, value_name = "NAME", default_value_t = Self::default().objective)]
     pub objective: String,
     /// Share of the sequences that the objective `both` masks; half of them when not given
@@ -38,6 +39,10 @@ pub struct Pretrain {
     /// Mask whole words
     #[arg(long)]
     pub whole_word: bool,
+    /// Share of the documents whose middle moves to their end, so that the model learns to fill it in: of the objective
+    /// `fim`, half of them when not given, and of the causal sequences of `both`, none when not given
+    #[arg(long, value_name = "X")]
+    pub fim_rate: Option<f64>,
     /// What matrix products round their factors to: f32, bf16, fp16, fp8 or fp8-tensor; by default bf16 where the
     /// machine is made for it, else f32
     #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
@@ -119,6 +124,7 @@ impl Default for Pretrain {
             objective: options.objective,
             masked_share: options.masked_share,
             whole_word: options.whole_word,
+            fim_rate: options.fim_rate,
             precision: options.precision,
             config: None,
             width: options.width,
@@ -153,6 +159,7 @@ impl Pretrain {
             objective: self.objective.clone(),
             masked_share: self.masked_share,
             whole_word: self.whole_word,
+            fim_rate: self.fim_rate,
             precision: self.precision,
             config: self.config.as_deref().map(models::blueprint).transpose()?,
             width: self.width,

@@ -67,7 +67,7 @@ impl Speedometer for Machine<'_> {
         let examples = match masked_share > 0.0 {
             true => {
                 let masked = Masked { masker: masker(spec), shifted: true };
-                examples_of(&Both { masked, masked_share }, spec, *sequences, *context)
+                examples_of(&Both { masked, masked_share, fill_in: None }, spec, *sequences, *context)
             }
             false => random_examples(spec, *sequences, *context),
         };

@@ -5,7 +5,7 @@
 //! one, so each of them counts for more: sequences of the two kinds weigh alike, as where each kind's mean loss is
 //! averaged.
 
-use super::{Causal, Entry, Example, Masked, Measure, Objective, Passage, masked};
+use super::{Causal, Entry, Example, FillIn, Masked, Measure, Objective, Passage, masked};
 use crate::error::{Error, Result};
 use crate::objective::{MASKED_SHARE, ObjectiveSettings};
 
@@ -13,10 +13,13 @@ use crate::objective::{MASKED_SHARE, ObjectiveSettings};
 pub const ENTRY: Entry = Entry {
     name: NAME,
     about: "masked and causal in one model, in mixed batches",
-    takes: &["masked-share", "whole-word"],
+    takes: &["masked-share", "whole-word", "fim-rate"],
     make: |surroundings| {
         let masked_share = share(surroundings.settings)?;
-        Ok(Box::new(Both { masked: Masked { masker: masked::masker(surroundings)?, shifted: true }, masked_share }))
+        let masked = Masked { masker: masked::masker(surroundings)?, shifted: true };
+        let rate = surroundings.settings.fim_rate;
+        let fill_in = rate.map(|rate| FillIn::new(surroundings, rate)).transpose()?;
+        Ok(Box::new(Both { masked, masked_share, fill_in }))
     },
 };
 
@@ -31,6 +34,8 @@ pub struct Both {
     pub masked: Masked,
     /// Their share.
     pub masked_share: f64,
+    /// What becomes of the causal ones, where some of their texts are to be filled in.
+    pub fill_in: Option<FillIn>,
 }
 
 fn share(settings: &ObjectiveSettings) -> Result<f64> {
@@ -55,18 +60,20 @@ impl Objective for Both {
     }
 
     fn example(&self, passage: &Passage<'_>) -> Example {
-        match self.is_masked(passage.sample) {
-            true => Example { weight: 1.0 / MASKED_SHARE, ..self.masked.example(passage) },
-            false => Causal.example(passage),
+        match (self.is_masked(passage.sample), &self.fill_in) {
+            (true, _) => Example { weight: 1.0 / MASKED_SHARE, ..self.masked.example(passage) },
+            (false, Some(fill_in)) => fill_in.example(passage),
+            (false, None) => Causal.example(passage),
         }
     }
 
     fn measures(&self) -> Vec<Measure> {
         let (causal, masked) = (Box::new(Causal), Box::new(self.masked.clone()));
-        vec![
+        let both = [
             Measure { name: "causal", share: 1.0 - self.masked_share, objective: causal },
             Measure { name: "masked", share: self.masked_share, objective: masked },
-        ]
+        ];
+        both.into_iter().chain(self.fill_in.as_ref().map(FillIn::measure)).collect()
     }
 }
 
@@ -79,7 +86,7 @@ mod tests {
 
     fn both(masked_share: f64) -> Both {
         let masker = Masker { mask: 999, vocab: 1000, words: None };
-        Both { masked: Masked { masker, shifted: true }, masked_share }
+        Both { masked: Masked { masker, shifted: true }, masked_share, fill_in: None }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod both;
 mod causal;
+mod fim;
 mod masked;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 
 pub use both::{Both, MASKED_SEQUENCES};
 pub use causal::Causal;
+pub use fim::FillIn;
 pub use masked::{MASKED_SHARE, Masked};
 
 /// What training minimises.
@@ -28,8 +30,8 @@ pub trait Objective: Send + Sync {
     /// Turns a sequence into an example, a function of the passage alone.
     fn example(&self, passage: &Passage<'_>) -> Example;
 
-    /// The losses by which held-out text is measured, where they are several: their shares in the loss add up to 1, and
-    /// the first predicts all of a text.
+    /// The losses by which held-out text is measured, where they are several: their shares in the loss add up to 1 (one
+    /// that is only to be seen has none), and the first predicts all of a text.
     fn measures(&self) -> Vec<Measure> {
         Vec::new()
     }
@@ -80,15 +82,18 @@ pub struct ObjectiveSettings {
     pub masked_share: Option<f64>,
     /// Whether whole words are masked.
     pub whole_word: bool,
+    /// Share of the documents whose middle moves to their end.
+    pub fim_rate: Option<f64>,
 }
 
 impl ObjectiveSettings {
     /// Names those that were given, with what was.
     fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let Self { masked_share, whole_word } = self;
+        let Self { masked_share, whole_word, fim_rate } = self;
         let given = [
             masked_share.map(|share| ("masked-share", share.to_string())),
             whole_word.then(|| ("whole-word", "true".to_owned())),
+            fim_rate.map(|rate| ("fim-rate", rate.to_string())),
         ];
         given.into_iter().flatten()
     }
@@ -119,7 +124,7 @@ pub struct Entry {
 
 /// Every objective that there is.
 pub fn registry() -> &'static [Entry] {
-    &[causal::ENTRY, masked::ENTRY, both::ENTRY]
+    &[causal::ENTRY, masked::ENTRY, both::ENTRY, fim::ENTRY]
 }
 
 /// Makes an objective.

@@ -62,13 +62,20 @@ impl Fixture {
     }
 
     /// Gives the tokenizer a mask token.
-    pub fn with_mask_token(mut self) -> Self {
+    pub fn with_mask_token(self) -> Self {
+        self.with_special_tokens(&["[MASK]"])
+    }
+
+    /// Gives the tokenizer special tokens.
+    pub fn with_special_tokens(mut self, tokens: &[&str]) -> Self {
         let mut json: serde_json::Value =
             serde_json::from_slice(&self.tokenizer.read("tokenizer.json").unwrap()).unwrap();
-        let mut token = json["added_tokens"][0].clone();
-        token["content"] = "[MASK]".into();
-        token["id"] = 320.into();
-        json["added_tokens"].as_array_mut().unwrap().push(token);
+        for (content, id) in tokens.iter().zip(320..) {
+            let mut token = json["added_tokens"][0].clone();
+            token["content"] = (*content).into();
+            token["id"] = id.into();
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        }
         let writer = ArtifactWriter::create(&self.dir.join("tokenizer"), Kind::Tokenizer).unwrap();
         writer.write("tokenizer.json", json.to_string().as_bytes()).unwrap();
         self.tokenizer = writer.commit(&self.keys).unwrap();
