@@ -23,7 +23,7 @@
 //! | [`matmul`] | products, with f32 or int8 weights packed ahead |
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
-//! | [`optim`], [`quantize`] | AdamW; int8 weights |
+//! | [`optim`], [`quantize`] | AdamW and Muon; int8 weights |
 //! | [`bf16`], [`formats`] | rounding to bf16; to fp16, and to fp8 with scales |
 //! | [`limits`] | what the machine can do at most |
 //! | [`reference`] | slow and clear versions of them all, for f32 and f64 |

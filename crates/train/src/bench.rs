@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::choose::random_examples;
 use crate::error::{Error, Result};
 use crate::objective::MASKED_SHARE;
-use crate::optimizer::{AdamW, AdamWSettings};
+use crate::optimizer::{AdamWSettings, Optimizer, Settings};
 use crate::step::{StepInput, train_step};
 
 /// A model, and the batch that it is measured with. The shapes are those that PyTorch is measured with, so that the
@@ -80,6 +80,8 @@ pub struct Conditions {
     pub precision: Precision,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
+    /// The constants of the optimizer.
+    pub optimizer: Settings,
     /// Steps before the first that is timed.
     pub warmup: usize,
     /// Steps that are timed at least.
@@ -95,6 +97,7 @@ impl Default for Conditions {
         Self {
             precision: Precision::F32,
             recompute: false,
+            optimizer: AdamWSettings::default().into(),
             warmup: 1,
             steps_min: 5,
             seconds_min: 3.0,
@@ -126,14 +129,14 @@ pub struct Measured {
     pub loss_last: f64,
 }
 
-/// Measures the training step of a shape: forward, backward, clipping and AdamW, on one batch of random tokens.
+/// Measures the training step of a shape: forward, backward, clipping and optimizer, on one batch of random tokens.
 ///
 /// # Errors
 /// If the model cannot be trained.
 pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Result<Measured> {
     let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(conditions.precision);
     model.set_recompute(conditions.recompute);
-    let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+    let mut optimizer = Optimizer::new(conditions.optimizer, &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
     let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4, dropout: None };
     let mut losses = Vec::new();

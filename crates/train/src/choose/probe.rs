@@ -11,7 +11,7 @@ use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
 use crate::objective::{Both, Causal, Example, Masked, Objective, Passage};
-use crate::optimizer::{AdamW, AdamWSettings};
+use crate::optimizer::{AdamWSettings, Optimizer, Settings};
 use crate::settings::Plan;
 use crate::step::{StepDropout, StepInput, flops_per_token, train_step};
 
@@ -56,7 +56,8 @@ impl Speedometer for Machine<'_> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
         let examples = random_examples(probe, sequences, probe.context);
         let input = StepInput { examples: &examples, at_once: sequences, learning_rate: LEARNING_RATE, dropout: None };
-        let step_s = self.measure(probe, precision, input)?;
+        let optimizer = AdamWSettings::default().into();
+        let step_s = self.measure(Measured { spec: probe, precision, optimizer, input })?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
     }
@@ -72,20 +73,27 @@ impl Speedometer for Machine<'_> {
             false => random_examples(spec, *sequences, *context),
         };
         let (at_once, dropout) = (*sequences_at_once, StepDropout::of(plan, 0));
-        self.measure(
-            spec,
-            *precision,
-            StepInput { examples: &examples, at_once, learning_rate: LEARNING_RATE, dropout },
-        )
+        let input = StepInput { examples: &examples, at_once, learning_rate: LEARNING_RATE, dropout };
+        let optimizer = plan.optimizer_settings();
+        self.measure(Measured { spec, precision: *precision, optimizer, input })
     }
+}
+
+/// What is measured.
+struct Measured<'a> {
+    spec: &'a Spec,
+    precision: Precision,
+    optimizer: Settings,
+    input: StepInput<'a>,
 }
 
 impl Machine<'_> {
     /// The median seconds of a step.
-    fn measure(&self, spec: &Spec, precision: Precision, input: StepInput<'_>) -> Result<f64> {
+    fn measure(&self, measured: Measured<'_>) -> Result<f64> {
+        let Measured { spec, precision, optimizer, input } = measured;
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
         model.set_recompute(self.recompute);
-        let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+        let mut optimizer = Optimizer::new(optimizer, &model);
         let mut seconds = Vec::new();
         let start = self.clock.elapsed();
         loop {
