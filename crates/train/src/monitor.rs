@@ -1,6 +1,7 @@
 //! Looking at a model while it trains: its loss on held-out text, and what it writes.
 
 use luban_base::random::Stream;
+use luban_data::loader::Window;
 use luban_data::masking::HELD_OUT;
 use luban_kernels::loss;
 use luban_model::Batch;
@@ -29,11 +30,11 @@ pub struct HeldOut {
     bytes: u64,
 }
 
-/// The text as one of the losses sees it.
+/// A text as one of the losses sees it.
 #[derive(Debug)]
 struct Part {
     /// Empty where it is the only one.
-    name: &'static str,
+    name: String,
     share: f64,
     examples: Vec<Example>,
 }
@@ -46,38 +47,32 @@ pub struct Score {
     /// Bits a byte of the text, by the first loss. For an objective that predicts a share of the tokens only, what it
     /// would be if every token cost the mean loss.
     pub bits_per_byte: f64,
-    /// The losses by name, where they are several.
-    pub parts: Vec<(&'static str, f64)>,
+    /// The losses by name, where they are several; those on the text of other corpora too.
+    pub parts: Vec<(String, f64)>,
 }
 
 impl HeldOut {
     /// Prepares windows of text (inputs and the token after each), which have `bytes` bytes in all.
-    pub fn new(windows: &[(Vec<u32>, Vec<u32>)], bytes: u64, objective: &dyn Objective) -> Self {
-        let examples = |objective: &dyn Objective| {
-            let example = |(index, (inputs, targets)): (usize, &(Vec<u32>, Vec<u32>))| {
-                let tokens: Vec<u32> = inputs.iter().chain(targets.last()).copied().collect();
-                objective.example(&Passage::new(&tokens, Stream::new(0, &[HELD_OUT, index as u64])))
-            };
-            windows.iter().enumerate().map(example).collect::<Vec<_>>()
-        };
-        let measures = objective.measures();
-        let parts = match measures.is_empty() {
-            true => vec![Part { name: "", share: 1.0, examples: examples(objective) }],
-            false => {
-                let part = |measure: &Measure| {
-                    let Measure { name, share, objective } = measure;
-                    Part { name, share: *share, examples: examples(&**objective) }
-                };
-                measures.iter().map(part).collect()
-            }
-        };
+    pub fn new(windows: &[Window], bytes: u64, objective: &dyn Objective) -> Self {
         let targets = windows.iter().map(|(_, targets)| targets.len()).sum();
-        Self { parts, targets, bytes }
+        Self { parts: parts(windows, objective), targets, bytes }
+    }
+
+    /// Adds windows of another corpus, whose losses are seen beside the others and count for nothing; none if there are
+    /// no windows.
+    pub fn push_other(&mut self, corpus: &str, windows: &[Window], objective: &dyn Objective) {
+        if windows.is_empty() {
+            return;
+        }
+        self.parts.extend(parts(windows, objective).into_iter().map(|part| {
+            let name = if part.name.is_empty() { corpus.to_owned() } else { format!("{corpus}_{}", part.name) };
+            Part { name, share: 0.0, ..part }
+        }));
     }
 
     /// Whether there is nothing to score.
     pub fn is_empty(&self) -> bool {
-        self.parts.iter().flat_map(|part| &part.examples).all(|example| example.targets.is_empty())
+        self.targets == 0
     }
 
     /// Tokens in all.
@@ -103,7 +98,7 @@ impl HeldOut {
         Ok(Score {
             loss,
             bits_per_byte: bits / self.bytes.max(1) as f64,
-            parts: parts.map(|(part, loss)| (part.name, loss)).collect(),
+            parts: parts.map(|(part, loss)| (part.name.clone(), loss)).collect(),
         })
     }
 
@@ -131,6 +126,26 @@ impl HeldOut {
         }
         Ok(tokenizer.decode(&tokens)?)
     }
+}
+
+/// Windows as each of an objective's losses sees them.
+fn parts(windows: &[Window], objective: &dyn Objective) -> Vec<Part> {
+    let examples = |objective: &dyn Objective| {
+        let example = |(index, (inputs, targets)): (usize, &Window)| {
+            let tokens: Vec<u32> = inputs.iter().chain(targets.last()).copied().collect();
+            objective.example(&Passage::new(&tokens, Stream::new(0, &[HELD_OUT, index as u64])))
+        };
+        windows.iter().enumerate().map(example).collect::<Vec<_>>()
+    };
+    let measures = objective.measures();
+    if measures.is_empty() {
+        return vec![Part { name: String::new(), share: 1.0, examples: examples(objective) }];
+    }
+    let part = |measure: &Measure| {
+        let Measure { name, share, objective } = measure;
+        Part { name: (*name).to_owned(), share: *share, examples: examples(&**objective) }
+    };
+    measures.iter().map(part).collect()
 }
 
 impl Part {

@@ -32,6 +32,8 @@ pub struct PretrainOptions {
     pub minutes: f64,
     /// Optimizer steps; overrules `minutes`.
     pub steps: Option<u64>,
+    /// Share of the sequences that each further corpus gives; the first one gives the rest.
+    pub mix: Vec<f64>,
     /// What training minimises; see [`crate::objective::registry`].
     pub objective: String,
     /// Share of the sequences that are masked where the others are causal: of the objective `both`.
@@ -105,6 +107,7 @@ impl Default for PretrainOptions {
         Self {
             minutes: 3.0,
             steps: None,
+            mix: Vec::new(),
             objective: "causal".to_owned(),
             masked_share: None,
             whole_word: false,
@@ -143,6 +146,11 @@ impl PretrainOptions {
         ObjectiveSettings { masked_share: self.masked_share, whole_word: self.whole_word, fim_rate: self.fim_rate }
     }
 
+    /// Share of the sequences that the first corpus gives.
+    pub fn first_share(&self) -> f64 {
+        1.0 - self.mix.iter().sum::<f64>()
+    }
+
     /// Checks every number that was given against its bounds.
     ///
     /// # Errors
@@ -179,7 +187,19 @@ impl PretrainOptions {
         whole("heads", size(self.heads), 1, 1 << 12)?;
         whole("context", size(self.context), 2, 1 << 20)?;
         whole("batch", size(self.batch), 2, BATCH_TOKENS_MAX as u64)?;
+        self.validate_mix()?;
         self.validate_config()
+    }
+
+    fn validate_mix(&self) -> Result<()> {
+        let wrong = self.mix.iter().find(|share| !(**share > 0.0 && **share < 1.0));
+        if let Some(share) = wrong {
+            return fail("mix", share, "a share above 0 and below 1".to_owned());
+        }
+        match self.first_share() > 0.0 {
+            true => Ok(()),
+            false => fail("mix", self.mix.iter().sum::<f64>(), "shares of less than 1 in all".to_owned()),
+        }
     }
 
     fn validate_config(&self) -> Result<()> {
@@ -194,6 +214,18 @@ impl PretrainOptions {
 
 fn fail<T>(name: &'static str, found: impl ToString, expected: String) -> Result<T> {
     Err(Error::Setting { name, found: found.to_string(), expected })
+}
+
+/// A further corpus of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Mixed {
+    /// What its losses are called.
+    pub name: String,
+    /// Share of the sequences that come from it.
+    pub share: f64,
+    /// See [`Plan::strata`].
+    pub strata: usize,
 }
 
 /// Everything that defines a run, given its corpus and tokenizer: the weights are a pure function of it.
@@ -231,6 +263,9 @@ pub struct Plan {
     /// Passes that make the loader's epoch; more than 1 where the run cannot read the whole corpus. See
     /// [`luban_data::loader::LoaderOptions::strata`].
     pub strata: usize,
+    /// The corpora beside the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<Mixed>,
     /// Probability with which elements of activations fall out in training.
     #[serde(default)]
     pub dropout: f64,
@@ -244,6 +279,11 @@ impl Plan {
     /// Tokens of one step.
     pub fn batch_tokens(&self) -> usize {
         self.sequences * self.context
+    }
+
+    /// Share of the sequences that come from the first corpus.
+    pub fn first_share(&self) -> f64 {
+        1.0 - self.mix.iter().map(|mixed| mixed.share).sum::<f64>()
     }
 
     /// Share of the sequences that see both sides in a causal model.
@@ -286,6 +326,9 @@ mod tests {
             ("weight-decay", PretrainOptions { weight_decay: Some(f64::INFINITY), ..Default::default() }),
             ("batch", PretrainOptions { batch: Some(usize::MAX), ..Default::default() }),
             ("context", PretrainOptions { context: Some(1), ..Default::default() }),
+            ("mix", PretrainOptions { mix: vec![0.0], ..Default::default() }),
+            ("mix", PretrainOptions { mix: vec![f64::NAN], ..Default::default() }),
+            ("mix", PretrainOptions { mix: vec![0.7, 0.3], ..Default::default() }),
         ];
         for (name, options) in bad {
             let message = options.validate().unwrap_err().to_string();

@@ -11,13 +11,14 @@ use luban_base::progress::{Event, Observer, Silent};
 use luban_base::random::Stream;
 use luban_text::{Tokenizer, TrainOptions};
 use luban_train::objective::{Causal, Example, Objective, Passage};
-use luban_train::{Context, Outcome, PretrainOptions, Result, pretrain};
+use luban_train::{Context, Materials, Outcome, PretrainOptions, Result, pretrain};
 
 /// What tests train with.
 pub struct Fixture {
     pub dir: PathBuf,
     pub keys: Keys,
     pub corpus: Artifact,
+    pub mix: Vec<Artifact>,
     pub tokenizer: Artifact,
 }
 
@@ -83,12 +84,20 @@ impl Fixture {
         self
     }
 
+    /// Adds a corpus of other texts.
+    pub fn with_other_corpus(mut self, name: &str, texts: &[String]) -> Self {
+        write_corpus(&self.dir.join(name), texts, &self.keys);
+        self.mix.push(Artifact::open(&self.dir.join(name)).unwrap());
+        self
+    }
+
     /// Opens what [`Fixture::create`] left.
     pub fn open(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
             keys: Keys::load_or_create(&dir.join("home")).unwrap(),
             corpus: Artifact::open(&dir.join("corpus")).unwrap(),
+            mix: Vec::new(),
             tokenizer: Artifact::open(&dir.join("tokenizer")).unwrap(),
         }
     }
@@ -96,7 +105,8 @@ impl Fixture {
     /// Runs to the end, or until the observer's cancellation.
     pub fn run(&self, options: &PretrainOptions, name: &str, observer: &Watcher) -> Result<Outcome> {
         let context = Context { keys: &self.keys, observer, cancel: &observer.cancel, clock: &SystemClock::default() };
-        pretrain(options, &self.corpus, &self.tokenizer, &self.dir.join(name), context)
+        let materials = Materials { corpus: &self.corpus, mix: &self.mix, tokenizer: &self.tokenizer };
+        pretrain(options, materials, &self.dir.join(name), context)
     }
 
     /// Runs to the end.

@@ -1,0 +1,62 @@
+//! Runs on several corpora.
+
+mod common;
+
+use common::{Fixture, Watcher, tiny};
+use luban_base::random::Stream;
+use luban_train::PretrainOptions;
+
+/// Short lines of other words than the first corpus has.
+fn poem(number: u64) -> String {
+    const WORDS: [&str; 6] = ["moon", "river", "frost", "bright", "window", "ground"];
+    let draws = Stream::new(5, &[number]);
+    let word = |place| WORDS[draws.below_at(place, 6) as usize];
+    (0..12).map(|line| format!("{} {} {}\n", word(3 * line), word(3 * line + 1), word(3 * line + 2))).collect()
+}
+
+#[test]
+fn each_corpus_gives_its_share_and_a_resumed_run_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let poems: Vec<String> = (0..20).map(poem).collect();
+    let fixture = Fixture::create(dir.path()).with_other_corpus("poems", &poems);
+    let options = PretrainOptions { mix: vec![0.3], ..tiny(60) };
+    let watcher = Watcher::default();
+    fixture.run(&options, "unbroken", &watcher).unwrap();
+    let model = luban_artifact::Artifact::open(&fixture.dir.join("unbroken")).unwrap();
+    let manifest = model.manifest();
+    let inputs: Vec<(&str, _)> = manifest.inputs.iter().map(|input| (input.role.as_str(), input.digest)).collect();
+    assert!(inputs.contains(&("mix", fixture.mix[0].digest())), "{inputs:?}");
+    let mixed = &manifest.metrics["mix"][0];
+    assert_eq!((&mixed["name"], &mixed["share"]), (&"poems".into(), &0.3.into()));
+    assert!(mixed["epochs_begun"].as_u64() > manifest.metrics["epochs_begun"].as_u64(), "{mixed}");
+    let loss = |name: &str| manifest.metrics[name].as_f64().unwrap();
+    assert!(loss("validation_loss_poems") < 3.0 && loss("validation_loss") < 4.0);
+    assert!(watcher.seen.lock().unwrap().parts.iter().all(|(_, name, _)| name == "poems"));
+
+    for stop in [7, 31] {
+        fixture.run(&options, "stopped", &Watcher::cancelling(stop)).unwrap();
+        fixture.finish(&options, "stopped");
+        assert!(fixture.weights("stopped") == fixture.weights("unbroken"), "interrupted after step {stop}");
+    }
+
+    // Shares belong to corpora, and a checkpoint to its shares.
+    let refused = |mix: Vec<f64>| {
+        let options = PretrainOptions { mix, ..options.clone() };
+        fixture.run(&options, "other", &Watcher::default()).unwrap_err().to_string()
+    };
+    assert!(refused(vec![0.1, 0.2]).contains("mix is 2 shares"), "{}", refused(vec![0.1, 0.2]));
+    assert!(refused(vec![1.0]).contains("below 1"));
+    fixture.run(&options, "other", &Watcher::cancelling(7)).unwrap();
+    assert!(refused(vec![0.4]).contains("mix"), "{}", refused(vec![0.4]));
+}
+
+#[test]
+fn what_fails_in_another_corpus_is_found_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let poems: Vec<String> = (0..20).map(poem).collect();
+    let fixture = Fixture::create(dir.path()).with_other_corpus("poems", &poems);
+    // A learning rate at which any model ends in infinities.
+    let options = PretrainOptions { mix: vec![0.9], learning_rate: Some(10.0), spike_steps: 1, ..tiny(200) };
+    let error = fixture.run(&options, "model", &Watcher::default()).unwrap_err().to_string();
+    assert!(error.contains("from group-"), "{error}");
+}
