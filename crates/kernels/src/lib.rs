@@ -19,7 +19,7 @@
 //!
 //! | modules | what |
 //! |---|---|
-//! | [`cpu`], [`pool`], [`buffer`] | instruction set, threads, aligned memory |
+//! | [`cpu`], [`pool`], [`buffer`], [`arena`] | instruction set, threads, aligned memory, memory that is used again |
 //! | [`matmul`] | products, with f32 or int8 weights packed ahead |
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
@@ -30,6 +30,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod arena;
 pub mod attention;
 pub mod bf16;
 pub mod buffer;

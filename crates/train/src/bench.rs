@@ -2,7 +2,7 @@
 
 use luban_base::clock::Clock;
 use luban_model::Spec;
-use luban_model::plan::Flops;
+use luban_model::plan::{Flops, StepMemory};
 use luban_model::spec::{Head, Position};
 use luban_model::training::TrainableModel;
 use luban_tensor::Precision;
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::choose::random_examples;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::objective::MASKED_SHARE;
 use crate::optimizer::{AdamWSettings, Optimizer, Settings};
 use crate::step::{StepInput, train_step};
@@ -71,6 +72,13 @@ impl Shape {
         let head = 2.0 * (self.spec.vocab * self.spec.width) as f64 * share;
         Flops { head, ..Flops::per_token(&self.spec, self.length) }.training()
     }
+
+    /// The bytes of a step's fullest moment.
+    pub fn memory(&self, conditions: Conditions) -> StepMemory {
+        let tokens = self.sequences * self.length;
+        let Conditions { precision, recompute, .. } = conditions;
+        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute }.memory()
+    }
 }
 
 /// How to train, and how long to measure.
@@ -123,6 +131,8 @@ pub struct Measured {
     pub steps: usize,
     /// 10^9 operations a second.
     pub gflops: f64,
+    /// Bytes that the process was planned to hold at the fullest moment of a step.
+    pub planned_memory: u64,
     /// Loss of the first step and of the last: the batch is the same, so it falls.
     pub loss_first: f64,
     /// See above.
@@ -171,6 +181,7 @@ pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Resu
         step_ms: 1e3 * step_s,
         steps: seconds.len(),
         gflops: tok_s * shape.flops_per_token() / 1e9,
+        planned_memory: shape.memory(conditions).total(),
         loss_first: losses.first().copied().unwrap_or(f64::NAN),
         loss_last: losses.last().copied().unwrap_or(f64::NAN),
     })

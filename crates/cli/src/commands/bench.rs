@@ -151,6 +151,7 @@ fn describe(measured: &Measured, rss: Option<u64>) -> String {
     ];
     if let Some(rss) = rss {
         rows.push(row("peak memory, MB", grouped(rss)));
+        rows.push(row("as planned, MB", grouped(measured.planned_memory >> 20)));
     }
     table("lr", &rows)
 }

@@ -20,6 +20,6 @@ pub use dropout::{Dropout, dropout};
 pub use embedding::{embed, gather_rows};
 pub use general::{add, multiply, scale, sum};
 pub use linear::{linear_group, logits};
-pub use loss::{LossSum, Targets, Vocabulary, cross_entropy};
+pub use loss::{LossSum, Targets, Vocabulary, cross_entropy, logits_rows};
 pub use norm::{Norm, add_branch, add_norm};
 pub use recompute::recompute;
