@@ -2,6 +2,7 @@
 
 use luban_base::clock::Clock;
 use luban_model::Spec;
+use luban_model::lora::{Lora, Target};
 use luban_model::plan::{Flops, StepMemory};
 use luban_model::spec::{Head, Position};
 use luban_model::training::TrainableModel;
@@ -27,6 +28,8 @@ pub struct Shape {
     pub sequences: usize,
     /// Tokens of a sequence.
     pub length: usize,
+    /// Its adapters, where only they are trained.
+    pub lora: Option<Lora>,
 }
 
 /// Every shape.
@@ -40,12 +43,14 @@ pub fn shapes() -> Vec<Shape> {
         position: Position::Rotary { theta: 1e5 },
         ..Spec::llama(576, 30, 9, 49_152)
     };
+    let lora = Lora { rank: 8, alpha: 16.0, targets: Target::ATTENTION.to_vec() };
     vec![
-        Shape { name: "tiny", spec: gpt(128, 4, 4, 256), sequences: 32, length: 128 },
-        Shape { name: "small", spec: gpt(384, 6, 6, 4096), sequences: 16, length: 256 },
-        Shape { name: "gpt2_b4", spec: gpt(768, 12, 12, 50_257), sequences: 4, length: 256 },
-        Shape { name: "bert", spec: bert, sequences: 8, length: 128 },
-        Shape { name: "llama", spec: llama, sequences: 2, length: 512 },
+        Shape { name: "tiny", spec: gpt(128, 4, 4, 256), sequences: 32, length: 128, lora: None },
+        Shape { name: "small", spec: gpt(384, 6, 6, 4096), sequences: 16, length: 256, lora: None },
+        Shape { name: "gpt2_b4", spec: gpt(768, 12, 12, 50_257), sequences: 4, length: 256, lora: None },
+        Shape { name: "bert", spec: bert, sequences: 8, length: 128, lora: None },
+        Shape { name: "llama", spec: llama.clone(), sequences: 2, length: 512, lora: None },
+        Shape { name: "llama_lora", spec: llama, sequences: 2, length: 512, lora: Some(lora) },
     ]
 }
 
@@ -70,14 +75,20 @@ impl Shape {
         let share = if self.spec.head == Head::MaskedToken { f64::from(MASKED_SHARE) } else { 1.0 };
         // BERT's transform before the vocabulary is left out, as in the figures that these compare with.
         let head = 2.0 * (self.spec.vocab * self.spec.width) as f64 * share;
-        Flops { head, ..Flops::per_token(&self.spec, self.length) }.training()
+        let flops = Flops { head, ..Flops::per_token(&self.spec, self.length) };
+        match self.lora {
+            None => flops.training(),
+            // Frozen matrices have no gradient; the adapters' own products are not counted, as in the peers' figures.
+            Some(_) => 2.0 * (flops.forward() - flops.attention) + 3.0 * flops.attention,
+        }
     }
 
     /// The bytes of a step's fullest moment.
     pub fn memory(&self, conditions: Conditions) -> StepMemory {
         let tokens = self.sequences * self.length;
         let Conditions { precision, recompute, .. } = conditions;
-        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute }.memory()
+        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute, lora: self.lora.as_ref() }
+            .memory()
     }
 }
 
@@ -146,6 +157,9 @@ pub struct Measured {
 pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Result<Measured> {
     let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(conditions.precision);
     model.set_recompute(conditions.recompute);
+    if let Some(lora) = &shape.lora {
+        model = model.with_lora(lora.clone(), 0);
+    }
     let mut optimizer = Optimizer::new(conditions.optimizer, &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
     let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4, dropout: None };

@@ -1,6 +1,7 @@
 //! The memory of a run, planned before it.
 
 use luban_model::Spec;
+use luban_model::lora::Lora;
 use luban_model::plan::{StepMemory, StepSetup};
 use luban_model::spec::Head;
 use luban_tensor::Precision;
@@ -24,6 +25,8 @@ pub struct Step<'a> {
     pub precision: Precision,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
+    /// The adapters, where only they are trained.
+    pub lora: Option<&'a Lora>,
 }
 
 impl Step<'_> {
@@ -36,6 +39,7 @@ impl Step<'_> {
             parts: self.at_once < self.tokens,
             precision: self.precision,
             recompute: self.recompute,
+            lora: self.lora,
             optimizer_bytes: ADAMW_BYTES,
         };
         StepMemory::of(self.spec, &setup)
@@ -50,6 +54,7 @@ pub fn planned(plan: &Plan, recompute: bool) -> StepMemory {
         at_once: plan.sequences_at_once * plan.context,
         precision: plan.precision,
         recompute,
+        lora: None,
     }
     .memory()
 }

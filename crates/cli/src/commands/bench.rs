@@ -36,7 +36,7 @@ pub enum Bench {
 /// those of the PyTorch script in `bench/`, so that the figures compare.
 #[derive(Args, Debug)]
 pub struct Train {
-    /// tiny, small, gpt2_b4, bert or llama
+    /// tiny, small, gpt2_b4, bert, llama, or llama_lora: the last with adapters only in training
     #[arg(long, value_name = "NAME", default_value = "small")]
     pub config: String,
     /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
@@ -160,7 +160,8 @@ fn describe(measured: &Measured, rss: Option<u64>) -> String {
 pub fn products(options: &Products, global: &Global) -> Outcome {
     let shapes = match &options.config {
         Some(name) => vec![shape(name)?],
-        None => shapes(),
+        // Those with adapters have the same maps.
+        None => shapes().into_iter().filter(|shape| shape.lora.is_none()).collect(),
     };
     let mut rows = vec![["config", "rows", "inputs", "outputs", "product", "GFLOP/s"].map(str::to_owned).to_vec()];
     for shape in shapes {

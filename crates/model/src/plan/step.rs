@@ -8,8 +8,9 @@ use luban_tensor::{Precision, ops};
 use serde::Serialize;
 
 use super::parameters::Parameters;
+use crate::lora::{Lora, Target};
 use crate::spec::{Head, NormKind, NormPlace, Spec};
-use crate::weights::slots;
+use crate::weights::{Role, slots_with};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -19,7 +20,7 @@ const PROCESS: u64 = 24 << 20;
 
 /// One optimizer step, as far as memory is concerned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepSetup {
+pub struct StepSetup<'a> {
     /// Tokens that go through the model at once.
     pub rows: usize,
     /// Those of them that predict something.
@@ -30,7 +31,9 @@ pub struct StepSetup {
     pub precision: Precision,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
-    /// Bytes of the optimizer's state for each parameter.
+    /// The adapters, where only they are trained.
+    pub lora: Option<&'a Lora>,
+    /// Bytes of the optimizer's state for each parameter that is trained.
     pub optimizer_bytes: f64,
 }
 
@@ -53,7 +56,7 @@ pub struct StepMemory {
 
 impl StepMemory {
     /// Counts for a spec and a step.
-    pub fn of(spec: &Spec, setup: &StepSetup) -> Self {
+    pub fn of(spec: &Spec, setup: &StepSetup<'_>) -> Self {
         let count = Count { spec, setup };
         let moments =
             (1..=spec.layers).map(|block| count.in_block(block)).chain([count.in_loss(), count.in_optimizer()]);
@@ -68,7 +71,7 @@ impl StepMemory {
 
 struct Count<'a> {
     spec: &'a Spec,
-    setup: &'a StepSetup,
+    setup: &'a StepSetup<'a>,
 }
 
 impl Count<'_> {
@@ -94,10 +97,11 @@ impl Count<'_> {
     }
 
     fn at(&self, gradients: u64, activations: u64, working: u64) -> StepMemory {
-        let weights = Parameters::of(self.spec).total();
+        let frozen = if self.setup.lora.is_some() { Parameters::of(self.spec).total() } else { 0 };
+        let trained = self.all_gradients() / F32;
         StepMemory {
-            weights: F32 * weights,
-            optimizer: (weights as f64 * self.setup.optimizer_bytes) as u64,
+            weights: F32 * (frozen + trained),
+            optimizer: (trained as f64 * self.setup.optimizer_bytes) as u64,
             gradients,
             activations,
             working,
@@ -106,17 +110,26 @@ impl Count<'_> {
     }
 
     fn all_gradients(&self) -> u64 {
-        F32 * Parameters::of(self.spec).total()
+        match self.setup.lora {
+            None => F32 * Parameters::of(self.spec).total(),
+            Some(_) => self.spec.layers as u64 * self.layer_gradients(),
+        }
     }
 
     fn layer_gradients(&self) -> u64 {
-        let of_first = |name: &str| name.starts_with("layers.0.");
-        F32 * slots(self.spec).iter().filter(|slot| of_first(&slot.name)).map(|slot| slot.len() as u64).sum::<u64>()
+        let slots = slots_with(self.spec, self.setup.lora);
+        let in_first = slots.iter().filter(|slot| slot.name.starts_with("layers.0."));
+        let adapters_only = self.setup.lora.is_some();
+        let trained = in_first.filter(|slot| !adapters_only || matches!(slot.role, Role::LoraA | Role::LoraB));
+        F32 * trained.map(|slot| slot.len() as u64).sum::<u64>()
     }
 
     /// The gradient of the matrix over the vocabulary.
     fn head_gradients(&self) -> u64 {
-        if self.spec.head == Head::None { 0 } else { F32 * (self.spec.vocab * self.spec.width) as u64 }
+        if self.spec.head == Head::None || self.setup.lora.is_some() {
+            return 0;
+        }
+        F32 * (self.spec.vocab * self.spec.width) as u64
     }
 
     /// What the first blocks keep, and the embedding's norm before them.
@@ -146,10 +159,22 @@ impl Count<'_> {
             numbers += query + kv;
         }
         let statistics = if spec.norm.kind == NormKind::Rms { 2 } else { 4 };
-        // What the products read: both norms' outputs, what was mixed, and the activation's output.
-        let mixed = if self.setup.precision == Precision::F32 { 0 } else { query };
-        let factors = self.factor_bytes() * (2 * width + mixed + inner);
-        F32 * (numbers + spec.heads as u64 + statistics) + factors
+        F32 * (numbers + spec.heads as u64 + statistics) + self.factor_bytes() * self.factors()
+    }
+
+    /// Numbers of a token that a block keeps as factors of products with what is trained: both norms' outputs, what was
+    /// mixed (which attention keeps too, as it was), and the activation's output.
+    fn factors(&self) -> u64 {
+        let reads = |targets: &[Target], numbers: usize| {
+            let read = self.setup.lora.is_none_or(|lora| targets.iter().any(|&target| lora.adapts(target)));
+            if read { numbers as u64 } else { 0 }
+        };
+        let spec = self.spec;
+        let mixed = if self.setup.precision == Precision::F32 { 0 } else { spec.query_width() };
+        reads(&[Target::Q, Target::K, Target::V], spec.width)
+            + reads(&[Target::Out], mixed)
+            + reads(&[Target::Gate, Target::Up], spec.width)
+            + reads(&[Target::Down], spec.ffn_width)
     }
 
     /// Bytes that the backward pass of a block's feed-forward part works with, for a token: the gradients of the

@@ -153,5 +153,5 @@ impl Account {
 /// A step of this program, with activations kept and computed again.
 fn own_step(spec: &Spec, setup: &TrainingSetup, precision: Compute) -> [StepMemory; 2] {
     let tokens = setup.sequences * setup.length;
-    [false, true].map(|recompute| Step { spec, tokens, at_once: tokens, precision, recompute }.memory())
+    [false, true].map(|recompute| Step { spec, tokens, at_once: tokens, precision, recompute, lora: None }.memory())
 }
