@@ -104,11 +104,8 @@ pub fn metrics(state: &TrainState, validation: Option<(&Score, &HeldOut)>) -> Ma
         ]);
     }
     let mut metrics: Map<String, Value> = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let others = plan.mix.iter().zip(progress.position.epochs().skip(1));
-    let mixed =
-        others.map(|(mixed, epoch)| json!({ "name": mixed.name, "share": mixed.share, "epochs_begun": epoch + 1 }));
-    if !plan.mix.is_empty() {
-        metrics.insert("mix".to_owned(), mixed.collect());
+    for (mixed, epoch) in plan.mix.iter().zip(progress.position.epochs().skip(1)) {
+        metrics.insert(format!("epochs_begun_{}", mixed.name), json!(epoch + 1));
     }
     for (name, loss) in validation.iter().flat_map(|(score, _)| &score.parts) {
         metrics.insert(format!("validation_loss_{name}"), json!(loss));
