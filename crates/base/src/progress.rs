@@ -37,6 +37,15 @@ pub enum Event<'a> {
         /// Bits a byte of text.
         bits_per_byte: f64,
     },
+    /// One of the losses that the loss on held-out data is made of, where there are several; follows it.
+    ValidationPart {
+        /// The step after which it was measured.
+        step: u64,
+        /// What it is called: of one word, or several with hyphens.
+        name: &'a str,
+        /// Mean loss, nats a token.
+        loss: f64,
+    },
     /// A checkpoint that is safely on disk.
     Checkpoint {
         /// The step that it holds.

@@ -2,7 +2,8 @@
 //!
 //! [`corpus::build`] turns a [`Source`] into a corpus artifact: it reads text, code, JSONL and tables, applies the rules of
 //! [`quality`], drops exact and near duplicates ([`dedup`]), splits by group, and writes a [`report`]. [`Corpus`]
-//! reads one; [`loader::Loader`] cuts it into training sequences, and goes on exactly where it was stopped.
+//! reads one; [`loader::Loader`] cuts it into training sequences, and goes on exactly where it was stopped;
+//! [`masking`] hides tokens of them, [`infilling`] rearranges them.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +29,9 @@ pub mod corpus;
 pub mod dedup;
 mod document;
 mod error;
+pub mod infilling;
 pub mod loader;
+pub mod masking;
 mod parallel;
 mod pieces;
 pub mod quality;

@@ -11,7 +11,7 @@ use luban_base::digest::Digest;
 use luban_kernels::pool::{self, Pool};
 use luban_model::spec::Head;
 use luban_model::{Batch, forward};
-use luban_text::Tokenizer;
+use luban_text::{Sentinels, Tokenizer};
 
 use crate::answer::{self, Answer};
 use crate::blocks::BLOCK_TOKENS;
@@ -184,6 +184,17 @@ impl Engine {
             tokens.extend(self.tokenizer.eos());
         }
         Ok(tokens)
+    }
+
+    /// The tokens that ask for what stands between two texts.
+    ///
+    /// # Errors
+    /// A model whose tokenizer has no tokens for it, or texts that it cannot encode.
+    pub fn encode_infilling(&self, before: &str, after: &str) -> Result<Vec<u32>> {
+        self.tokenizer.encode_infilling(before, after)?.ok_or_else(|| Error::Unsupported {
+            what: "fill in the middle",
+            why: format!("its tokenizer has no tokens for it ({})", Sentinels::spelling()),
+        })
     }
 
     /// Asks for an answer.

@@ -11,21 +11,26 @@ use crate::error::{Error, Result};
 /// A model as it is served, with its own tokenizer.
 pub(crate) struct Subject {
     pub model: Arc<ServingModel>,
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
 }
 
 impl Subject {
     /// Loads a model that predicts the next token.
     pub fn decoder(files: &ModelFiles) -> Result<Self> {
-        let model = Arc::new(ServingModel::load(files)?);
-        if !model.spec().causal {
+        let subject = Self::open(files)?;
+        if !subject.model.spec().causal {
             return Err(Error::Setting {
                 name: "model",
                 found: format!("{}, an encoder", files.dir().display()),
                 expected: "a model that predicts the next token".to_owned(),
             });
         }
-        Ok(Self { model, tokenizer: tokenizer(files)? })
+        Ok(subject)
+    }
+
+    /// Loads any model.
+    pub fn open(files: &ModelFiles) -> Result<Self> {
+        Ok(Self { model: Arc::new(ServingModel::load(files)?), tokenizer: Arc::new(tokenizer(files)?) })
     }
 }
 

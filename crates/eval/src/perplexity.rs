@@ -61,7 +61,7 @@ pub fn evaluate(
     observer: &dyn Observer,
 ) -> Result<Perplexity> {
     let subject = Subject::decoder(files)?;
-    let context = window_length(options, subject.model.spec().context)?;
+    let context = window_length(options.context, subject.model.spec().context)?;
     let eos = subject.tokenizer.eos().ok_or_else(|| Error::NoEos { model: files.dir().to_owned() })?;
     let bytes_max = options.bytes_max.unwrap_or(u64::MAX);
     let mut windows = Windows::new(text.documents()?, &subject.tokenizer, eos, context, bytes_max);
@@ -83,8 +83,9 @@ pub fn evaluate(
     }
 }
 
-fn window_length(options: &PerplexityOptions, longest: usize) -> Result<usize> {
-    match options.context {
+/// Tokens of a window, where a model sees `longest` of them.
+pub(crate) fn window_length(context: Option<usize>, longest: usize) -> Result<usize> {
+    match context {
         None => Ok(longest),
         Some(context) if (1..=longest).contains(&context) => Ok(context),
         Some(context) => Err(Error::Setting {
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn windows_never_exceed_the_context() {
-        let length = |context| window_length(&PerplexityOptions { context, bytes_max: None }, 256);
+        let length = |context| window_length(context, 256);
         assert_eq!(length(None).unwrap(), 256);
         assert_eq!(length(Some(64)).unwrap(), 64);
         assert!(length(Some(0)).is_err() && length(Some(257)).is_err());

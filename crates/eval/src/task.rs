@@ -5,6 +5,7 @@ use luban_base::progress::Observer;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::masked::MaskedTask;
 use crate::perplexity::PerplexityTask;
 use crate::text::Text;
 
@@ -41,7 +42,7 @@ pub trait Task: Send + Sync {
 
 /// Every task that there is.
 pub fn registry() -> &'static [&'static dyn Task] {
-    &[&PerplexityTask]
+    &[&PerplexityTask, &MaskedTask]
 }
 
 /// The task of a name.

@@ -4,7 +4,7 @@ use luban_artifact::Kind;
 use serde_json::{Map, Value};
 
 use crate::stage::{AnyStage, Stage};
-use crate::stages::{DataBuild, EvalPerplexity, Pretrain, Quantize, Serve, TokenizerTrain};
+use crate::stages::{DataBuild, EvalMasked, EvalPerplexity, Pretrain, Quantize, Serve, TokenizerTrain};
 
 /// Every stage, in the order of a model's life.
 pub const STAGES: &[Entry] = &[
@@ -13,6 +13,7 @@ pub const STAGES: &[Entry] = &[
     Entry::of::<Pretrain>(),
     Entry::of::<Quantize>(),
     Entry::of::<EvalPerplexity>(),
+    Entry::of::<EvalMasked>(),
     Entry::of::<Serve>(),
 ];
 
@@ -82,6 +83,7 @@ mod tests {
         check::<Pretrain>();
         check::<Quantize>();
         check::<EvalPerplexity>();
+        check::<EvalMasked>();
         check::<Serve>();
     }
 
@@ -101,6 +103,7 @@ mod tests {
         check::<Pretrain>(&["--corpus", "x", "--tokenizer", "x"], &["corpus", "tokenizer"]);
         check::<Quantize>(&["x"], &["model"]);
         check::<EvalPerplexity>(&["x", "--data", "x"], &["model", "data"]);
+        check::<EvalMasked>(&["x", "--data", "x"], &["model", "data"]);
         check::<Serve>(&["x"], &["model"]);
     }
 }

@@ -119,7 +119,8 @@ fn prepare(target: &Path) -> Result<()> {
 struct Wanted {
     stage: &'static str,
     settings: Value,
-    inputs: BTreeMap<&'static str, Digest>,
+    /// By role, which several may have.
+    inputs: BTreeMap<&'static str, Vec<Digest>>,
     /// The first input that is no artifact, where the stage has no fingerprint of it.
     untracked: Option<&'static str>,
 }
@@ -133,7 +134,7 @@ enum Standing {
 
 impl Wanted {
     fn of(stage: &mut dyn AnyStage, name: &'static str, context: &Context<'_>) -> Result<Self> {
-        let mut inputs = BTreeMap::new();
+        let mut inputs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut untracked = None;
         for input in stage.inputs() {
             if input.place.is_empty() {
@@ -148,7 +149,7 @@ impl Wanted {
             }
             match input.place.path().join(MANIFEST).is_file() {
                 true => {
-                    inputs.insert(input.role, open(&input)?.digest());
+                    inputs.entry(input.role).or_default().push(open(&input)?.digest());
                 }
                 false => untracked = untracked.or(Some(input.role)),
             }
@@ -177,7 +178,10 @@ impl Wanted {
         if let Some(key) = first_difference(&manifest.settings, &self.settings) {
             return Standing::Changed(key);
         }
-        let recorded = manifest.inputs.iter().map(|input| (input.role.as_str(), input.digest)).collect();
+        let mut recorded: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for input in &manifest.inputs {
+            recorded.entry(input.role.as_str()).or_default().push(input.digest);
+        }
         if let Some(role) = first_changed(&recorded, &self.inputs) {
             return Standing::Changed(format!("the {role} changed"));
         }
@@ -225,7 +229,10 @@ fn first_difference(recorded: &Value, wanted: &Value) -> Option<String> {
     })
 }
 
-fn first_changed<'a>(recorded: &BTreeMap<&'a str, Digest>, wanted: &BTreeMap<&'static str, Digest>) -> Option<&'a str>
+fn first_changed<'a>(
+    recorded: &BTreeMap<&'a str, Vec<Digest>>,
+    wanted: &BTreeMap<&'static str, Vec<Digest>>,
+) -> Option<&'a str>
 where
     'static: 'a,
 {

@@ -65,6 +65,41 @@ impl fmt::Display for Place {
     }
 }
 
+/// A place with a share, written `PLACE=SHARE`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Share {
+    /// Where the input is.
+    pub place: Place,
+    /// How much comes from it.
+    pub share: f64,
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.rsplit_once('=').filter(|(place, _)| !place.is_empty());
+        let parts = parts.and_then(|(place, share)| Some((place, share.trim().parse().ok()?)));
+        let (place, share) = parts.ok_or_else(|| format!("'{text}' should have the form DIR=SHARE, as poems=0.2"))?;
+        Ok(Self { place: Place(place.trim().to_owned()), share })
+    }
+}
+
+impl TryFrom<String> for Share {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Share> for String {
+    fn from(Share { place, share }: Share) -> Self {
+        format!("{place}={share}")
+    }
+}
+
 /// One input of a stage.
 #[derive(Debug)]
 pub struct Input<'a> {

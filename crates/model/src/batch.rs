@@ -13,6 +13,8 @@ pub struct Batch {
     positions: Vec<u32>,
     token_types: Vec<u32>,
     sequences: Vec<Range<usize>>,
+    /// Which of the sequences see both sides in any model; shorter than they where the last ones do not.
+    open: Vec<bool>,
 }
 
 impl Batch {
@@ -39,6 +41,13 @@ impl Batch {
         self.sequences.push(start..start + tokens.len());
     }
 
+    /// Adds a whole sequence whose positions see both sides, whatever the model's other sequences do.
+    pub fn push_open(&mut self, tokens: &[u32]) {
+        self.push(tokens, 0);
+        self.open.resize(self.sequences.len(), false);
+        self.open[self.sequences.len() - 1] = true;
+    }
+
     /// Sets the token types of the sequence that was added last.
     ///
     /// # Panics
@@ -55,6 +64,7 @@ impl Batch {
         self.positions.clear();
         self.token_types.clear();
         self.sequences.clear();
+        self.open.clear();
     }
 
     /// Tokens in all.
@@ -88,6 +98,18 @@ impl Batch {
     /// The rows of each sequence.
     pub fn sequences(&self) -> &[Range<usize>] {
         &self.sequences
+    }
+
+    /// The rows of those sequences that see what the model lets them see, and of those that see both sides.
+    pub fn sequences_by_sight(&self) -> [Cow<'_, [Range<usize>]>; 2] {
+        if self.open.is_empty() {
+            return [Cow::Borrowed(&self.sequences), Cow::Borrowed(&[])];
+        }
+        [false, true].map(|open| {
+            let sight = self.open.iter().copied().chain(std::iter::repeat(false));
+            let chosen = self.sequences.iter().zip(sight).filter(|(_, sight)| *sight == open);
+            Cow::Owned(chosen.map(|(rows, _)| rows.clone()).collect())
+        })
     }
 
     /// Checks every token, type and position against the model's tables.

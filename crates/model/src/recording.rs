@@ -205,11 +205,13 @@ impl Executor for Recording {
     }
 
     fn attend(&mut self, layer: usize, qkv: [Var; 3], batch: &Batch) -> Result<Var, Error> {
+        let [sequences, open] = batch.sequences_by_sight();
         let attention = ops::Attention {
             shape: attention_shape(&self.settings.spec, layer),
             rotary: self.settings.rotary.of(&self.settings.spec, layer),
             positions: batch.positions().into(),
-            sequences: batch.sequences().into(),
+            sequences: sequences.into(),
+            open: open.into(),
         };
         Ok(ops::attend(&mut self.tape, qkv, attention))
     }

@@ -41,7 +41,9 @@ pub struct Targets<'a> {
     pub rows: &'a [usize],
     /// The token that each of them should predict.
     pub tokens: &'a [u32],
-    /// Factor of the gradient: one over the number of targets of the whole optimizer step, for a mean.
+    /// What the loss of each of them is multiplied with; none for 1 everywhere.
+    pub weights: &'a [f32],
+    /// Factor of the gradient: one over the sum of all weights of the optimizer step, for a mean.
     pub scale: f32,
 }
 
@@ -172,7 +174,7 @@ impl TrainableModel {
     }
 
     /// Forward and backward of one batch: adds the gradient of `scale` times the summed loss to each trainable
-    /// parameter's, and gives the summed loss in nats.
+    /// parameter's, and gives the weighted sum of the losses in nats.
     ///
     /// Sums over tokens run one after another, so two calls with half the sequences each add up to the same bits
     /// as one call with all of them, but for tied tables, which two operations add to in turn.
@@ -200,8 +202,7 @@ impl TrainableModel {
             &mut recording.tape,
             input,
             ops::Vocabulary { matrix, bias },
-            targets.tokens,
-            targets.scale,
+            ops::Targets { tokens: targets.tokens, weights: targets.weights, scale: targets.scale },
         );
         let mut gradients = recording.tape.backward(&loss);
         for (parameter, var) in self.weights.iter_mut().zip(vars.iter()) {
@@ -276,6 +277,9 @@ fn check_targets(batch: &Batch, targets: &Targets<'_>, spec: &Spec) -> Result<()
             targets.tokens.len(),
             format!("{}, one for each row", targets.rows.len()),
         );
+    }
+    if !(targets.weights.is_empty() || targets.weights.len() == targets.tokens.len()) {
+        return fail("the number of weights", targets.weights.len(), format!("none, or {}", targets.tokens.len()));
     }
     if let Some(&row) = targets.rows.iter().find(|&&row| row >= batch.rows()) {
         return fail("a target's row", row, format!("rows below {}", batch.rows()));

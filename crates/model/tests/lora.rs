@@ -24,7 +24,7 @@ fn batch() -> Batch {
 fn gradients(model: &mut TrainableModel) -> (f64, Vec<(String, Vec<f32>)>) {
     let rows: Vec<usize> = (0..2 * LENGTH).collect();
     let tokens: Vec<u32> = rows.iter().map(|&row| (row as u32 * 11 + 5) % 90).collect();
-    let loss = model.accumulate(&batch(), &Targets { rows: &rows, tokens: &tokens, scale: 0.1 }).unwrap();
+    let loss = model.accumulate(&batch(), &Targets { rows: &rows, tokens: &tokens, weights: &[], scale: 0.1 }).unwrap();
     let taken = model.parameters_mut().filter_map(|parameter| {
         let grad = parameter.grad.take()?;
         Some((parameter.name.clone(), grad.to_vec()))

@@ -39,7 +39,9 @@ fn gradients(spec: &Spec, precision: Precision, recompute: bool) -> (Vec<LossSum
         let batch = Batch::of([&tokens[..9], &tokens[9..22]]);
         let rows: Vec<usize> = (0..22).step_by(2).collect();
         let targets: Vec<u32> = rows.iter().map(|&row| tokens[row + 1]).collect();
-        losses.push(model.accumulate(&batch, &Targets { rows: &rows, tokens: &targets, scale: 0.1 }).unwrap());
+        losses.push(
+            model.accumulate(&batch, &Targets { rows: &rows, tokens: &targets, weights: &[], scale: 0.1 }).unwrap(),
+        );
     }
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
     (losses, model.parameters().map(|parameter| parameter.grad.as_deref().map_or_else(Vec::new, bits)).collect())

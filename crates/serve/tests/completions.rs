@@ -4,7 +4,7 @@ mod support;
 
 use luban_engine::EngineOptions;
 use serde_json::{Value, json};
-use support::{MODEL, start, start_default};
+use support::{MODEL, start, start_default, start_infilling};
 
 fn text(choice: &Value) -> &str {
     choice["text"].as_str().unwrap()
@@ -30,6 +30,26 @@ fn a_completion_has_openais_shape() {
     assert_eq!(body["usage"]["prompt_tokens"], prompt_tokens);
     assert_eq!(body["usage"]["completion_tokens"], 16);
     assert_eq!(body["usage"]["total_tokens"], prompt_tokens + 16);
+}
+
+#[test]
+fn a_suffix_asks_for_what_stands_before_it() {
+    let bench = start_infilling();
+    let ask = |prompt: Value, suffix: Value| {
+        bench.complete(&json!({"prompt": prompt, "suffix": suffix, "temperature": 0, "max_tokens": 12})).json()
+    };
+    let between = ask(json!("fn area"), json!("}\n"));
+    let tokens = bench.server.engine().encode_infilling("fn area", "}\n").unwrap();
+    let spelled = ask(json!(tokens), Value::Null);
+    assert_eq!(between["choices"], spelled["choices"]);
+    assert_eq!(between["usage"]["prompt_tokens"], tokens.len());
+    let several = ask(json!(["fn", "fn area"]), json!("}\n"));
+    assert_eq!(text(&several["choices"][1]), text(&between["choices"][0]));
+    assert_eq!(ask(json!("fn area"), json!(""))["choices"], ask(json!("fn area"), Value::Null)["choices"]);
+    for body in [json!({"prompt": "x", "suffix": "y", "echo": true}), json!({"prompt": [5], "suffix": "y"})] {
+        let reply = bench.complete(&body);
+        assert_eq!((reply.status, &reply.error()["param"]), (400, &json!("suffix")), "{}", reply.body);
+    }
 }
 
 #[test]

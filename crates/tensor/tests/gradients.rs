@@ -136,6 +136,8 @@ fn rotate(x: &mut [f64], heads: usize, head_width: usize, positions: &[u32], the
 struct Heads {
     shape: Shape,
     sequences: Vec<Range<usize>>,
+    /// Those of them that see both sides in any case.
+    open: Vec<Range<usize>>,
 }
 
 impl Heads {
@@ -146,7 +148,7 @@ impl Heads {
             for (row, head) in rows.clone().flat_map(|row| (0..heads).map(move |head| (row, head))) {
                 let kv = head / (heads / kv_heads);
                 let query = &q[(row * heads + head) * head_width..][..head_width];
-                let seen = if causal { rows.start..row + 1 } else { rows.clone() };
+                let seen = if causal && !self.open.contains(rows) { rows.start..row + 1 } else { rows.clone() };
                 let at = |all: &[f64], other: usize| all[(other * kv_heads + kv) * head_width..][..head_width].to_vec();
                 let score = |other| query.iter().zip(at(k, other)).map(|(a, b)| a * b).sum::<f64>() * f64::from(scale);
                 let weights: Values = seen.clone().map(|other| score(other).exp()).collect();
@@ -283,18 +285,28 @@ fn activations() {
 #[test]
 fn attention_over_ragged_sequences() {
     let theta = 10_000.0;
-    for (heads, kv_heads, head_width, causal, rotary) in
-        [(2, 1, 6, true, true), (1, 1, 16, false, false), (3, 1, 2, true, false)]
-    {
+    // The last number has a bit for each sequence that sees both sides in any case.
+    for (heads, kv_heads, head_width, causal, rotary, rows, open) in [
+        (2, 1, 6, true, true, 75, 0),
+        (1, 1, 16, false, false, 75, 0),
+        (3, 1, 2, true, false, 75, 0),
+        (2, 1, 4, true, true, 20, 0b101),
+        (1, 1, 2, true, false, 75, 0b010),
+        (1, 1, 2, true, false, 20, 0b111),
+    ] {
         let shape = Shape { heads, kv_heads, head_width, scale: 0.4, causal, reach: None };
-        let sequences = vec![0..3, 3..4, 4..75];
-        let rows = 75;
+        let sequences = vec![0..3, 3..9, 9..rows];
+        let sighted = |which: usize| {
+            let chosen = sequences.iter().enumerate().filter(|(place, _)| open >> place & 1 == which);
+            chosen.map(|(_, rows)| rows.clone()).collect::<Vec<_>>()
+        };
         let positions: Vec<u32> = sequences.iter().flat_map(|range| 0..range.len() as u32).collect();
         let table = rotary.then(|| Arc::new(Table::new(head_width, 80, theta)));
-        let oracle_heads = Heads { shape, sequences: sequences.clone() };
+        let oracle_heads = Heads { shape, sequences: sequences.clone(), open: sighted(1) };
         let run = |t: &mut Tape, v: &[Var]| {
-            let (positions, sequences) = (positions.clone().into(), sequences.clone().into());
-            let attention = ops::Attention { shape, rotary: table.clone(), positions, sequences };
+            let (sequences, open) = (sighted(0).into(), sighted(1).into());
+            let positions = positions.clone().into();
+            let attention = ops::Attention { shape, rotary: table.clone(), positions, sequences, open };
             ops::attend(t, [v[0].clone(), v[1].clone(), v[2].clone()], attention)
         };
         let oracle = |v: &[Values]| {
@@ -306,29 +318,35 @@ fn attention_over_ragged_sequences() {
             oracle_heads.attend(&q, &k, &v[2])
         };
         let kv: &[usize] = &[rows, kv_heads * head_width];
-        check(&format!("attention {shape:?}"), &[&[rows, heads * head_width], kv, kv], run, oracle);
+        check(&format!("attention {shape:?}, open {open:b}"), &[&[rows, heads * head_width], kv, kv], run, oracle);
     }
 }
 
 #[test]
 fn cross_entropy_over_a_vocabulary() {
-    let targets = [3u32, 0, 6, 6];
-    for biased in [false, true] {
+    let tokens = [3u32, 0, 6, 6];
+    for (biased, weights) in [(false, &[][..]), (true, &[]), (true, &[1.0, 6.5, 6.5, 0.25])] {
         let run = |t: &mut Tape, v: &[Var]| {
             let vocabulary = ops::Vocabulary { matrix: &v[1], bias: biased.then(|| &v[2]) };
-            ops::cross_entropy(t, v[0].clone(), vocabulary, &targets, 0.25).0
+            let targets = ops::Targets { tokens: &tokens, weights, scale: 0.25 };
+            ops::cross_entropy(t, v[0].clone(), vocabulary, targets).0
         };
         let oracle = |v: &[Values]| {
             let logits = matmul_transposed(&v[0], &v[1], 5);
             let logits = if biased { add_rows(logits, &v[2]) } else { logits };
-            let nats = logits
-                .chunks(7)
-                .zip(targets)
-                .map(|(row, target)| row.iter().map(|logit| logit.exp()).sum::<f64>().ln() - row[target as usize]);
-            vec![nats.sum::<f64>() * 0.25]
+            let nats = |(row, target): (&[f64], u32)| {
+                row.iter().map(|logit| logit.exp()).sum::<f64>().ln() - row[target as usize]
+            };
+            let weights = weights.iter().map(|&weight| f64::from(weight)).chain(std::iter::repeat(1.0));
+            vec![logits.chunks(7).zip(tokens).map(nats).zip(weights).map(|(nats, weight)| nats * weight * 0.25).sum()]
         };
         let shapes: &[&[usize]] = &[&[4, 5], &[7, 5], &[7]];
-        check_loss(&format!("cross-entropy, biased: {biased}"), &shapes[..if biased { 3 } else { 2 }], run, oracle);
+        check_loss(
+            &format!("cross-entropy, biased: {biased}, weights {weights:?}"),
+            &shapes[..if biased { 3 } else { 2 }],
+            run,
+            oracle,
+        );
     }
 }
 
@@ -420,8 +438,9 @@ fn a_head_in_fp8_is_that_of_bf16() {
         let bias = tape.leaf(tensor(&[70], &random(3, 70)), true);
         let vocabulary = ops::Vocabulary { matrix: &matrix, bias: Some(&bias) };
         let logits = ops::logits(&mut tape, &x, vocabulary).value().to_vec();
-        let targets: Vec<u32> = (0..40).collect();
-        let (loss, _) = ops::cross_entropy(&mut tape, x.clone(), vocabulary, &targets, 0.5);
+        let tokens: Vec<u32> = (0..40).collect();
+        let targets = ops::Targets { tokens: &tokens, weights: &[], scale: 0.5 };
+        let (loss, _) = ops::cross_entropy(&mut tape, x.clone(), vocabulary, targets);
         let gradients = tape.backward(&loss);
         [&logits[..], gradients.of(&x).unwrap(), gradients.of(&matrix).unwrap(), gradients.of(&bias).unwrap()].concat()
     };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::train::UNKNOWN;
+use crate::train::{MASK, UNKNOWN};
 use crate::{Error, Result, Tokenizer};
 
 /// Largest `tokenizer_config.json`: honest ones hold a chat template and some hundred tokens.
@@ -46,6 +46,10 @@ pub(crate) fn files(tokenizer: &Tokenizer, length: Option<usize>) -> Vec<(&'stat
             config[role] = Value::from(eos.as_str());
             special[role] = Value::from(eos.as_str());
         }
+    }
+    if let Some(mask) = [MASK, "[MASK]", "<mask>"].into_iter().find(|token| tokenizer.id(token).is_some()) {
+        config["mask_token"] = Value::from(mask);
+        special["mask_token"] = Value::from(mask);
     }
     if tokenizer.id(UNKNOWN).is_some() {
         config["unk_token"] = Value::from(UNKNOWN);

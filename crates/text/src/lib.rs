@@ -24,12 +24,15 @@ mod characters;
 mod check;
 mod error;
 mod hub;
+mod infilling;
 mod stream;
 mod tokenizer;
 pub mod train;
+mod word_starts;
 mod words;
 
 pub use error::{Error, Result};
+pub use infilling::Sentinels;
 pub use stream::Stream;
 pub use tokenizer::{Encoding, TEXT_BYTES_MAX, Tokenizer};
 pub use train::TrainOptions;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use luban_base::progress::Observer;
-use tokenizers::DecoderWrapper;
+use tokenizers::{DecoderWrapper, ModelWrapper};
 
 use crate::characters::Characters;
 use crate::check::Checked;
@@ -206,6 +206,14 @@ impl Tokenizer {
     /// Whether each token stands for bytes of its own, so that text can be put together token by token.
     pub(crate) fn is_byte_level(&self) -> bool {
         self.bytes.is_some()
+    }
+
+    /// What stands before tokens that go on with a word, where the model is WordPiece.
+    pub(crate) fn continuing_prefix(&self) -> Option<&str> {
+        match self.inner.get_model() {
+            ModelWrapper::WordPiece(model) => Some(&model.continuing_subword_prefix),
+            _ => None,
+        }
     }
 
     /// The bytes of one token of a byte-level tokenizer; none for special tokens.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use luban_base::progress::Silent;
 use luban_base::random::Stream as Draws;
-use luban_text::train::{END_OF_TEXT, Kind, UNKNOWN};
+use luban_text::train::{END_OF_TEXT, FILL_IN_THE_MIDDLE, Kind, MASK, UNKNOWN};
 use luban_text::{Error, Stream, Tokenizer, TrainOptions};
 
 fn shared(name: &str) -> String {
@@ -79,6 +79,36 @@ fn the_special_token_is_first_and_only_recognised_where_asked() {
     assert_eq!(tokenizer.decode(&plain).unwrap(), text);
     let ordinary = "a text without any";
     assert_eq!(tokenizer.encode(ordinary).unwrap(), tokenizer.encode_ordinary(ordinary).unwrap());
+}
+
+#[test]
+fn further_special_tokens_come_last_and_change_no_other() {
+    let text = shared("tinyshakespeare.txt");
+    let special: Vec<String> = [MASK].iter().chain(&FILL_IN_THE_MIDDLE).map(|token| (*token).to_owned()).collect();
+    let with = |special: &[String], vocab_size| {
+        Tokenizer::train(paragraphs(&text), &TrainOptions { special: special.to_vec(), ..options(vocab_size) }, &Silent)
+    };
+    let (plain, more) = (with(&[], 400).unwrap(), with(&special, 404).unwrap());
+    assert_eq!((plain.vocab_size(), more.vocab_size()), (400, 404));
+    for (token, id) in special.iter().zip(400..) {
+        assert_eq!(more.id(token), Some(id));
+        assert!(more.is_special(id));
+        assert_eq!(more.encode(&format!("a{token}b")).unwrap()[1..2], [id]);
+        assert_eq!(more.decode(&more.encode_ordinary(token).unwrap()).unwrap(), *token);
+    }
+    let head = &text[..5000];
+    assert_eq!(plain.encode_ordinary(head).unwrap(), more.encode_ordinary(head).unwrap());
+    let files = more.hub_files(None);
+    let config = String::from_utf8(files[1].1.clone()).unwrap();
+    assert!(config.contains(r#""mask_token": "<|mask|>""#), "{config}");
+    let characters = TrainOptions { kind: Kind::Characters, special: special.clone(), ..TrainOptions::default() };
+    let characters = Tokenizer::train(paragraphs(&text), &characters, &Silent).unwrap();
+    assert_eq!((characters.vocab_size(), characters.id(MASK)), (71, Some(67)));
+    assert_eq!(characters.encode("a<|mask|>b").unwrap(), [41, 67, 42]);
+    assert_eq!(characters.encode_ordinary(MASK).unwrap().len(), MASK.len());
+    for (special, vocab_size) in [(vec!["x".to_owned()], 400), (vec![MASK.to_owned(); 2], 400), (special, 260)] {
+        assert!(matches!(with(&special, vocab_size), Err(Error::Option { .. })), "{special:?}");
+    }
 }
 
 #[test]

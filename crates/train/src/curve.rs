@@ -13,7 +13,7 @@ use luban_tensor::Precision;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::objective::{Causal, Example, Objective};
+use crate::objective::{Causal, Example, Objective, Passage};
 use crate::optimizer::{Optimizer, Settings};
 use crate::schedule::Schedule;
 use crate::step::{StepInput, train_step};
@@ -73,7 +73,7 @@ impl Tokens {
     fn examples(&self, step: u64) -> Option<Vec<Example>> {
         let batch = self.ids.chunks_exact(self.sequences * self.length).nth(usize::try_from(step).ok()?)?;
         let unused = Stream::new(0, &[]);
-        Some(batch.chunks(self.length).map(|sequence| Causal.example(sequence, unused)).collect())
+        Some(batch.chunks(self.length).map(|sequence| Causal.example(&Passage::new(sequence, unused))).collect())
     }
 }
 

@@ -8,19 +8,17 @@ use luban_model::io::{self, WeightData};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::inputs::Materials;
 use crate::monitor::{HeldOut, Score};
 use crate::record::REPORT;
 use crate::state::TrainState;
-use crate::step::flops_per_token;
 
 /// What is written.
 pub struct Trained<'a> {
     /// The state after the last step.
     pub state: &'a TrainState,
-    /// What it was trained on.
-    pub corpus: &'a Artifact,
-    /// The tokenizer; its files go into the artifact.
-    pub tokenizer: &'a Artifact,
+    /// What it was made from; the tokenizer's files go into the artifact.
+    pub materials: Materials<'a>,
     /// Where the artifact goes.
     pub target: &'a Path,
     /// Sign it.
@@ -38,7 +36,7 @@ pub struct Trained<'a> {
 /// # Errors
 /// If no family can hold the model, or the disk refuses.
 pub fn write(trained: Trained<'_>) -> Result<Artifact> {
-    let Trained { state, corpus, tokenizer, target, keys, .. } = trained;
+    let Trained { state, materials: Materials { corpus, mix, tokenizer }, target, keys, .. } = trained;
     let spec = &state.plan.spec;
     let given = state.plan.family.as_deref().and_then(Family::named).filter(|family| family.holds(spec));
     let family = given.or_else(|| Family::for_spec(spec)).ok_or_else(|| Error::Setting {
@@ -57,6 +55,9 @@ pub fn write(trained: Trained<'_>) -> Result<Artifact> {
     }
     writer.write("generation_config.json", &generation_config(trained.eos))?;
     writer.stage("pretrain").input("corpus", corpus).input("tokenizer", tokenizer);
+    for corpus in mix {
+        writer.input("mix", corpus);
+    }
     writer.settings(serde_json::to_value(&state.identity.options).unwrap_or_default());
     if let Some(report) = &trained.report {
         writer.write(REPORT, report.as_bytes())?;
@@ -80,17 +81,17 @@ fn generation_config(eos: Option<u32>) -> Vec<u8> {
 }
 
 /// What came of the run, and the plan, which has everything that another program needs to repeat it.
-pub fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Map<String, Value> {
+pub fn metrics(state: &TrainState, validation: Option<(&Score, &HeldOut)>) -> Map<String, Value> {
     let TrainState { plan, progress, .. } = state;
     let tokens_per_second = progress.tokens as f64 / progress.seconds.max(1e-9);
     let mut metrics = vec![
         ("parameters", json!(plan.spec.parameters())),
         ("steps", json!(progress.step)),
         ("tokens", json!(progress.tokens)),
-        ("epochs_begun", json!(progress.position.stream.epoch + 1)),
+        ("epochs_begun", json!(progress.position.epochs().next().map_or(0, |epoch| epoch + 1))),
         ("seconds", json!(progress.seconds)),
         ("tokens_per_second", json!(tokens_per_second)),
-        ("gflops", json!(tokens_per_second * flops_per_token(&plan.spec, plan.context) / 1e9)),
+        ("gflops", json!(tokens_per_second * plan.flops_per_token() / 1e9)),
         ("train_loss", json!(progress.loss)),
         ("plan", serde_json::to_value(plan).unwrap_or_default()),
     ];
@@ -102,5 +103,12 @@ pub fn metrics(state: &TrainState, validation: Option<(Score, &HeldOut)>) -> Map
             ("validation_bytes", json!(held_out.bytes())),
         ]);
     }
-    metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let mut metrics: Map<String, Value> = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    for (mixed, epoch) in plan.mix.iter().zip(progress.position.epochs().skip(1)) {
+        metrics.insert(format!("epochs_begun_{}", mixed.name), json!(epoch + 1));
+    }
+    for (name, loss) in validation.iter().flat_map(|(score, _)| &score.parts) {
+        metrics.insert(format!("validation_loss_{name}"), json!(loss));
+    }
+    metrics
 }

@@ -4,13 +4,58 @@ use std::sync::Arc;
 
 use luban_artifact::Artifact;
 use luban_data::Corpus;
-use luban_data::loader::{self, Loader, LoaderOptions, Split};
+use luban_data::loader::{self, Loader, LoaderOptions, Mixture, Split};
 use luban_text::Tokenizer;
 
-use crate::error::Result;
+use crate::choose::{shuffle_sequences, strata};
+use crate::error::{Error, Result};
 use crate::monitor::HeldOut;
 use crate::objective::Objective;
-use crate::settings::Plan;
+use crate::settings::{Mixed, Plan, PretrainOptions};
+
+/// What a run is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Materials<'a> {
+    /// What it learns from and is measured on.
+    pub corpus: &'a Artifact,
+    /// What else it learns from; [`PretrainOptions::mix`] has the share of each.
+    pub mix: &'a [Artifact],
+    /// The tokenizer.
+    pub tokenizer: &'a Artifact,
+}
+
+impl Materials<'_> {
+    /// Opens the corpora, the first one first.
+    pub(crate) fn corpora(&self) -> Result<Vec<Corpus>> {
+        std::iter::once(self.corpus).chain(self.mix).map(|corpus| Ok(Corpus::open(corpus)?)).collect()
+    }
+
+    /// Whether there are as many further corpora as shares.
+    pub(crate) fn check(&self, options: &PretrainOptions) -> Result<()> {
+        let (found, expected) = (self.mix.len(), options.mix.len());
+        match found == expected {
+            true => Ok(()),
+            false => Err(Error::Setting {
+                name: "mix",
+                found: format!("{expected} shares"),
+                expected: format!("one for each of {found} further corpora"),
+            }),
+        }
+    }
+
+    /// How a run of so many tokens reads the further corpora.
+    pub(crate) fn mixed(&self, options: &PretrainOptions, tokens: u64) -> Vec<Mixed> {
+        let mut mixed: Vec<Mixed> = Vec::new();
+        for (corpus, &share) in self.mix.iter().zip(&options.mix) {
+            let folder = corpus.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let like = mixed.iter().filter(|other| other.name.starts_with(&folder)).count();
+            let name = if like == 0 { folder } else { format!("{folder}-{}", like + 1) };
+            let strata = strata(tokens as f64 * share, train_bytes(corpus));
+            mixed.push(Mixed { name, share, strata });
+        }
+        mixed
+    }
+}
 
 /// Bytes of the training side, as it lies on disk.
 pub(crate) fn train_bytes(corpus: &Artifact) -> u64 {
@@ -26,26 +71,38 @@ pub(crate) fn open_tokenizer(artifact: &Artifact) -> Result<Tokenizer> {
     }
 }
 
-/// The loader that a plan asks for, at its start.
-pub(crate) fn open_loader(texts: &Corpus, tokenizer: &Arc<Tokenizer>, plan: &Plan) -> Result<Loader> {
+/// The loaders that a plan asks for, at their start.
+pub(crate) fn open_loader(texts: &[Corpus], tokenizer: &Arc<Tokenizer>, plan: &Plan) -> Result<Mixture> {
     let Plan { context: length, seed, shuffle_sequences: block_sequences, strata, .. } = *plan;
-    let options = LoaderOptions { length, seed, block_sequences, strata };
-    Ok(Loader::open(texts, Split::Train, Arc::clone(tokenizer), options)?)
+    let first = (LoaderOptions { length, seed, block_sequences, strata }, plan.first_share());
+    let others = plan.mix.iter().map(|mixed| {
+        let Mixed { share, strata, .. } = *mixed;
+        (LoaderOptions { length, seed, block_sequences: shuffle_sequences(strata), strata }, share)
+    });
+    let loaders = texts.iter().zip(std::iter::once(first).chain(others)).map(|(texts, (options, share))| {
+        Ok((Loader::open(texts, Split::Train, Arc::clone(tokenizer), options)?, share))
+    });
+    Ok(Mixture::new(loaders.collect::<Result<_>>()?))
 }
 
-/// Validation text, `bytes_max` at most, ready to be scored; empty where the corpus has none.
+/// Validation text, `bytes_max` at most of each corpus, ready to be scored; empty where the first has none.
 pub(crate) fn held_out(
-    texts: &Corpus,
+    texts: &[Corpus],
     tokenizer: &Tokenizer,
     plan: &Plan,
     objective: &dyn Objective,
     bytes_max: u64,
 ) -> Result<HeldOut> {
-    let (windows, bytes) = match loader::validation_windows(texts, tokenizer, plan.context, bytes_max) {
-        Ok(cut) => cut,
+    let cut = |texts| match loader::validation_windows(texts, tokenizer, plan.context, bytes_max) {
+        Ok(cut) => Ok(cut),
         // A corpus of a single document has nothing to hold out: training goes on without a measure.
-        Err(luban_data::Error::TooShort { .. }) => (Vec::new(), 0),
-        Err(error) => return Err(error.into()),
+        Err(luban_data::Error::TooShort { .. }) => Ok((Vec::new(), 0)),
+        Err(error) => Err(Error::from(error)),
     };
-    Ok(HeldOut::new(&windows, bytes, objective))
+    let (windows, bytes) = cut(&texts[0])?;
+    let mut held_out = HeldOut::new(&windows, bytes, objective);
+    for (texts, mixed) in texts[1..].iter().zip(&plan.mix) {
+        held_out.push_other(&mixed.name, &cut(texts)?.0, objective);
+    }
+    Ok(held_out)
 }

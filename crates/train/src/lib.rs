@@ -48,6 +48,7 @@ mod suspects;
 
 pub use blueprint::Blueprint;
 pub use error::{Error, Result};
+pub use inputs::Materials;
 pub use luban_tensor::Precision;
 pub use pretrain::{Context, Outcome, pretrain};
 pub use settings::{Plan, PretrainOptions};

@@ -1,16 +1,16 @@
 //! Looking at a model while it trains: its loss on held-out text, and what it writes.
 
 use luban_base::random::Stream;
+use luban_data::loader::Window;
+use luban_data::masking::HELD_OUT;
 use luban_kernels::loss;
 use luban_model::Batch;
 use luban_model::training::TrainableModel;
 use luban_text::Tokenizer;
 
 use crate::error::Result;
-use crate::objective::{Assembled, Example, Objective};
+use crate::objective::{Assembled, Example, Measure, Objective, Passage};
 
-/// Label of the random streams that masks of held-out text come from.
-const VALIDATION: u64 = 0x7A11;
 /// Label of the random streams that samples are drawn with.
 const SAMPLE: u64 = 0x5A3B;
 /// Rows of logits that are alive at once.
@@ -24,36 +24,55 @@ const TEMPERATURE: f64 = 0.7;
 /// Held-out text, ready to be scored.
 #[derive(Debug)]
 pub struct HeldOut {
-    examples: Vec<Example>,
+    /// The first has a target for every token, where there are several.
+    parts: Vec<Part>,
     targets: usize,
     bytes: u64,
 }
 
+/// A text as one of the losses sees it.
+#[derive(Debug)]
+struct Part {
+    /// Empty where it is the only one.
+    name: String,
+    share: f64,
+    examples: Vec<Example>,
+}
+
 /// How well a model predicts held-out text.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// Mean loss, nats a target.
+    /// Mean loss, nats a target; where there are several losses, their mean by their shares.
     pub loss: f64,
-    /// Bits a byte of the text. For an objective that predicts a share of the tokens only, what it would be if
-    /// every token cost the mean loss.
+    /// Bits a byte of the text, by the first loss. For an objective that predicts a share of the tokens only, what it
+    /// would be if every token cost the mean loss.
     pub bits_per_byte: f64,
+    /// The losses by name, where they are several; those on the text of other corpora too.
+    pub parts: Vec<(String, f64)>,
 }
 
 impl HeldOut {
     /// Prepares windows of text (inputs and the token after each), which have `bytes` bytes in all.
-    pub fn new(windows: &[(Vec<u32>, Vec<u32>)], bytes: u64, objective: &dyn Objective) -> Self {
-        let example = |(index, (inputs, targets)): (usize, &(Vec<u32>, Vec<u32>))| {
-            let sequence: Vec<u32> = inputs.iter().chain(targets.last()).copied().collect();
-            objective.example(&sequence, Stream::new(0, &[VALIDATION, index as u64]))
-        };
-        let examples: Vec<Example> = windows.iter().enumerate().map(example).collect();
+    pub fn new(windows: &[Window], bytes: u64, objective: &dyn Objective) -> Self {
         let targets = windows.iter().map(|(_, targets)| targets.len()).sum();
-        Self { examples, targets, bytes }
+        Self { parts: parts(windows, objective), targets, bytes }
+    }
+
+    /// Adds windows of another corpus, whose losses are seen beside the others and count for nothing; none if there are
+    /// no windows.
+    pub fn push_other(&mut self, corpus: &str, windows: &[Window], objective: &dyn Objective) {
+        if windows.is_empty() {
+            return;
+        }
+        self.parts.extend(parts(windows, objective).into_iter().map(|part| {
+            let name = if part.name.is_empty() { corpus.to_owned() } else { format!("{corpus}_{}", part.name) };
+            Part { name, share: 0.0, ..part }
+        }));
     }
 
     /// Whether there is nothing to score.
     pub fn is_empty(&self) -> bool {
-        self.examples.iter().all(|example| example.targets.is_empty())
+        self.targets == 0
     }
 
     /// Tokens in all.
@@ -71,20 +90,16 @@ impl HeldOut {
     /// # Errors
     /// If the text does not suit the model.
     pub fn score(&self, model: &mut TrainableModel) -> Result<Score> {
-        let (mut nats, mut scored) = (0.0, 0);
-        let longest = self.examples.iter().map(|example| example.inputs.len()).max().unwrap_or(1).max(1);
-        for part in self.examples.chunks((ROWS_AT_ONCE / longest).max(1)) {
-            let Assembled { batch, rows, targets } = Assembled::of(part);
-            if rows.is_empty() {
-                continue;
-            }
-            let logits = model.logits(&batch, &rows)?;
-            nats += sum_of_losses(&logits, &targets);
-            scored += targets.len();
-        }
-        let loss = nats / scored.max(1) as f64;
-        let bits = loss * self.targets as f64 / std::f64::consts::LN_2;
-        Ok(Score { loss, bits_per_byte: bits / self.bytes.max(1) as f64 })
+        let losses = self.parts.iter().map(|part| part.score(model)).collect::<Result<Vec<f64>>>()?;
+        let loss = losses.iter().zip(&self.parts).map(|(loss, part)| loss * part.share).sum();
+        let first = losses.first().copied().unwrap_or(f64::NAN);
+        let bits = first * self.targets as f64 / std::f64::consts::LN_2;
+        let parts = self.parts.iter().zip(losses).filter(|(part, _)| !part.name.is_empty());
+        Ok(Score {
+            loss,
+            bits_per_byte: bits / self.bytes.max(1) as f64,
+            parts: parts.map(|(part, loss)| (part.name.clone(), loss)).collect(),
+        })
     }
 
     /// A text of the model's own that goes on from a place in the held-out text.
@@ -93,11 +108,12 @@ impl HeldOut {
     /// If the tokens do not suit the model or the tokenizer.
     pub fn sample(&self, model: &mut TrainableModel, tokenizer: &Tokenizer, step: u64) -> Result<String> {
         let draws = Stream::new(step, &[SAMPLE]);
-        if self.examples.is_empty() || model.spec().context <= PROMPT_TOKENS {
+        let examples = self.parts.first().map_or(&[][..], |part| &part.examples);
+        if examples.is_empty() || model.spec().context <= PROMPT_TOKENS {
             return Ok(String::new());
         }
-        let place = draws.child(0).below_at(0, self.examples.len() as u64) as usize;
-        let inputs = &self.examples[place].inputs;
+        let place = draws.child(0).below_at(0, examples.len() as u64) as usize;
+        let inputs = &examples[place].inputs;
         let mut tokens = inputs[..inputs.len().min(PROMPT_TOKENS)].to_vec();
         let most = (tokens.len() + SAMPLE_TOKENS).min(model.spec().context);
         while tokens.len() < most {
@@ -112,12 +128,50 @@ impl HeldOut {
     }
 }
 
+/// Windows as each of an objective's losses sees them.
+fn parts(windows: &[Window], objective: &dyn Objective) -> Vec<Part> {
+    let examples = |objective: &dyn Objective| {
+        let example = |(index, (inputs, targets)): (usize, &Window)| {
+            let tokens: Vec<u32> = inputs.iter().chain(targets.last()).copied().collect();
+            objective.example(&Passage::new(&tokens, Stream::new(0, &[HELD_OUT, index as u64])))
+        };
+        windows.iter().enumerate().map(example).collect::<Vec<_>>()
+    };
+    let measures = objective.measures();
+    if measures.is_empty() {
+        return vec![Part { name: String::new(), share: 1.0, examples: examples(objective) }];
+    }
+    let part = |measure: &Measure| {
+        let Measure { name, share, objective } = measure;
+        Part { name: (*name).to_owned(), share: *share, examples: examples(&**objective) }
+    };
+    measures.iter().map(part).collect()
+}
+
+impl Part {
+    /// Mean loss, nats a target.
+    fn score(&self, model: &mut TrainableModel) -> Result<f64> {
+        let (mut nats, mut scored) = (0.0, 0);
+        let longest = self.examples.iter().map(|example| example.inputs.len()).max().unwrap_or(1).max(1);
+        for part in self.examples.chunks((ROWS_AT_ONCE / longest).max(1)) {
+            let Assembled { batch, rows, targets, .. } = Assembled::of(part);
+            if rows.is_empty() {
+                continue;
+            }
+            let logits = model.logits(&batch, &rows)?;
+            nats += sum_of_losses(&logits, &targets);
+            scored += targets.len();
+        }
+        Ok(nats / scored.max(1) as f64)
+    }
+}
+
 /// Mean loss of one example, nats a target; 0 for one without targets.
 ///
 /// # Errors
 /// If it does not suit the model.
 pub fn loss_of(model: &mut TrainableModel, example: &Example) -> Result<f64> {
-    let Assembled { batch, rows, targets } = Assembled::of(std::slice::from_ref(example));
+    let Assembled { batch, rows, targets, .. } = Assembled::of(std::slice::from_ref(example));
     if rows.is_empty() {
         return Ok(0.0);
     }

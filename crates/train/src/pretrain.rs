@@ -12,7 +12,7 @@ use luban_base::memory::resident_bytes;
 use luban_base::progress::{Event, Observer, StepEvent};
 use luban_base::random::Stream;
 use luban_data::Corpus;
-use luban_data::loader::{Loader, Position, Sequence};
+use luban_data::loader::{Mixture, Positions, Sequence};
 use luban_tensor::Precision;
 use luban_text::Tokenizer;
 use serde_json::{Value, json};
@@ -22,14 +22,14 @@ use crate::choose::{self, BYTES_PER_TOKEN, Machine, Task};
 use crate::error::{Error, Result};
 use crate::export;
 use crate::guards::{Guards, Keep, Spike};
-use crate::inputs::{held_out, open_loader, open_tokenizer, train_bytes};
+use crate::inputs::{Materials, held_out, open_loader, open_tokenizer, train_bytes};
 use crate::memory;
-use crate::monitor::{self, HeldOut};
-use crate::objective::{self, Example, Objective};
+use crate::monitor::{self, HeldOut, Score};
+use crate::objective::{self, Example, Objective, Passage, Surroundings};
 use crate::record::{Ending, Header, Recorder};
 use crate::settings::{Plan, PretrainOptions};
 use crate::state::{Identity, TrainState};
-use crate::step::{StepDropout, StepInput, StepReport, flops_per_token, train_step};
+use crate::step::{StepDropout, StepInput, StepReport, train_step};
 use crate::suspects::{self, Suspect};
 
 pub use crate::checkpoints::checkpoints_dir;
@@ -68,6 +68,14 @@ impl Context<'_> {
     fn note(&self, text: &str) {
         self.observer.event(&Event::Note(text));
     }
+
+    fn tell(&self, step: u64, score: &Score) {
+        let Score { loss, bits_per_byte, ref parts } = *score;
+        self.observer.event(&Event::Validation { step, loss, bits_per_byte });
+        for (name, loss) in parts {
+            self.observer.event(&Event::ValidationPart { step, name, loss: *loss });
+        }
+    }
 }
 
 /// How a run ended.
@@ -90,14 +98,13 @@ pub enum Outcome {
 /// number or rises and stays high, or a disk that refuses. Checkpoints stay.
 pub fn pretrain(
     options: &PretrainOptions,
-    corpus: &Artifact,
-    tokenizer: &Artifact,
+    materials: Materials<'_>,
     target: &Path,
     context: Context<'_>,
 ) -> Result<Outcome> {
     let recorder = Recorder::new(target, context.observer, context.clock);
     let context = Context { observer: &recorder, ..context };
-    match Run::open(options, corpus, tokenizer, target, context) {
+    match Run::open(options, materials, target, context) {
         Ok(run) => run.complete(&recorder),
         Err(Error::Cancelled) => Ok(Outcome::Interrupted { step: 0 }),
         Err(error) => Err(error),
@@ -107,14 +114,13 @@ pub fn pretrain(
 /// A run on its way.
 struct Run<'a> {
     options: &'a PretrainOptions,
-    corpus: &'a Artifact,
-    tokenizer_artifact: &'a Artifact,
+    materials: Materials<'a>,
     target: &'a Path,
     context: Context<'a>,
     tokenizer: Arc<Tokenizer>,
     objective: Box<dyn Objective>,
-    texts: Corpus,
-    loader: Loader,
+    texts: Vec<Corpus>,
+    loader: Mixture,
     held_out: HeldOut,
     store: CheckpointStore,
     state: TrainState,
@@ -132,30 +138,35 @@ struct Saved {
 impl<'a> Run<'a> {
     fn open(
         options: &'a PretrainOptions,
-        corpus: &'a Artifact,
-        tokenizer_artifact: &'a Artifact,
+        materials: Materials<'a>,
         target: &'a Path,
         context: Context<'a>,
     ) -> Result<Self> {
         options.validate()?;
+        materials.check(options)?;
         // Said now, not after the last step: whether the model may be written there. Nothing is left behind.
         drop(ArtifactWriter::create(target, Kind::Model)?);
-        let tokenizer = Arc::new(open_tokenizer(tokenizer_artifact)?);
-        let objective = objective::by_name(&options.objective, &tokenizer)?;
-        let texts = Corpus::open(corpus)?;
+        let tokenizer = Arc::new(open_tokenizer(materials.tokenizer)?);
+        let settings = options.objective_settings();
+        let surroundings = Surroundings { name: &options.objective, settings: &settings, tokenizer: &tokenizer };
+        let objective = objective::make(&surroundings)?;
+        let texts = materials.corpora()?;
         let store = CheckpointStore::open(&checkpoints_dir(target))?;
-        let (digest, tokenizer_digest) = (corpus.digest(), tokenizer_artifact.digest());
-        let identity = Identity { options: options.clone(), corpus: digest, tokenizer: tokenizer_digest };
+        let Materials { corpus, mix, tokenizer: tokenizer_artifact } = materials;
+        let (corpus, tokenizer_digest) = (corpus.digest(), tokenizer_artifact.digest());
+        let mix = mix.iter().map(Artifact::digest).collect();
+        let identity = Identity { options: options.clone(), corpus, mix, tokenizer: tokenizer_digest };
         let (loader, mut state) = match resume(options, &identity, &store, target, context.observer)? {
             Some(state) => go_on(state, &texts, &tokenizer, context)?,
             None => {
-                let corpus_bytes = train_bytes(corpus);
+                let corpus_bytes = train_bytes(materials.corpus);
                 let task = Task { vocab: tokenizer.vocab_size(), causal: objective.causal(), corpus_bytes };
-                let plan = choose_plan(options, task, context)?;
-                warn_of_repetition(&plan, corpus, context);
+                let mut plan = choose_plan(options, task, context)?;
+                plan.mix = materials.mixed(options, plan.tokens());
+                warn_of_repetition(&plan, materials, context);
                 let loader = open_loader(&texts, &tokenizer, &plan)?;
-                let position = loader.position();
-                (loader, TrainState::start(identity, plan, position)?)
+                let positions = loader.positions();
+                (loader, TrainState::start(identity, plan, positions)?)
             }
         };
         state.model.set_recompute(options.recompute);
@@ -169,8 +180,7 @@ impl<'a> Run<'a> {
         let saved = Saved { step: state.progress.step, at: context.clock.elapsed() };
         Ok(Self {
             options,
-            corpus,
-            tokenizer_artifact,
+            materials,
             target,
             context,
             tokenizer,
@@ -209,10 +219,10 @@ impl<'a> Run<'a> {
             name: self.target.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             settings: json(serde_json::to_value(&identity.options)),
             plan: json(serde_json::to_value(plan)),
-            inputs: json!({ "corpus": identity.corpus, "tokenizer": identity.tokenizer }),
+            inputs: json!({ "corpus": identity.corpus, "mix": identity.mix, "tokenizer": identity.tokenizer }),
             steps_total: plan.schedule.steps,
             parameters: plan.spec.parameters(),
-            flops_per_token: flops_per_token(&plan.spec, plan.context),
+            flops_per_token: plan.flops_per_token(),
         }
     }
 
@@ -240,10 +250,10 @@ impl<'a> Run<'a> {
 
     fn step(&mut self) -> Result<()> {
         let before = self.context.clock.elapsed();
-        let (step, position) = (self.state.progress.step, self.state.progress.position);
+        let (step, position) = (self.state.progress.step, self.state.progress.position.clone());
         let Plan { schedule, sequences, sequences_at_once, .. } = self.state.plan;
         let learning_rate = schedule.at(step);
-        let loaded = self.loader.next(sequences)?;
+        let loaded = self.loader.next(step * sequences as u64, sequences)?;
         let examples = self.examples(step, &loaded);
         let dropout = StepDropout::of(&self.state.plan, step);
         let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate, dropout };
@@ -254,7 +264,7 @@ impl<'a> Run<'a> {
         let seconds = (self.context.clock.elapsed() - before).as_secs_f64();
         // What a step held, the arena still has.
         self.resident_max = self.resident_max.max(resident_bytes());
-        self.state.progress.advance(report.loss, report.tokens, seconds, self.loader.position());
+        self.state.progress.advance(report.loss, report.tokens, seconds, self.loader.positions());
         self.context.observer.event(&Event::Step(StepEvent {
             step: step + 1,
             steps_total: schedule.steps,
@@ -275,12 +285,12 @@ impl<'a> Run<'a> {
     fn examples(&self, step: u64, loaded: &[Sequence]) -> Vec<Example> {
         let Plan { sequences, seed, document_mask, .. } = self.state.plan;
         let first = step * sequences as u64;
-        let draws = |sample: usize| Stream::new(seed, &[SAMPLES, first + sample as u64]);
-        let example = |(sample, sequence): (usize, &Sequence)| {
-            let example = self.objective.example(&sequence.tokens, draws(sample));
-            if document_mask { example.cut(&sequence.segments) } else { example }
+        let example = |(sample, sequence): (u64, &Sequence)| {
+            let draws = Stream::new(seed, &[SAMPLES, sample]);
+            let Sequence { tokens, segments } = sequence;
+            self.objective.example(&Passage { tokens, segments, document_mask, sample, draws })
         };
-        loaded.iter().enumerate().map(example).collect()
+        (first..).zip(loaded).map(example).collect()
     }
 
     /// Measures and shows, now and then; says whether the weights are the best so far. Changes nothing but the guards.
@@ -295,12 +305,11 @@ impl<'a> Run<'a> {
         // The last weights are measured on all held-out text, but compare with others by what those were measured on.
         if due(VALIDATIONS) || (keep == Keep::Best && step == steps) {
             let score = self.held_out.score(&mut self.state.model)?;
-            let (loss, bits_per_byte) = (score.loss, score.bits_per_byte);
             // The last step's is told by the end, which measures all of the text.
             if step < steps {
-                self.context.observer.event(&Event::Validation { step, loss, bits_per_byte });
+                self.context.tell(step, &score);
             }
-            best = self.state.progress.guards.watch_validation(step, loss, patience);
+            best = self.state.progress.guards.watch_validation(step, score.loss, patience);
         }
         if due(SAMPLES_SHOWN) && self.objective.causal() {
             let text = self.held_out.sample(&mut self.state.model, &self.tokenizer, step)?;
@@ -343,18 +352,16 @@ impl<'a> Run<'a> {
             true => None,
             false => Some(all.score(&mut self.state.model)?),
         };
-        if let Some(score) = score {
-            let (step, loss) = (self.state.progress.step, score.loss);
-            self.context.observer.event(&Event::Validation { step, loss, bits_per_byte: score.bits_per_byte });
+        if let Some(score) = &score {
+            self.context.tell(self.state.progress.step, score);
         }
-        let mut metrics = export::metrics(&self.state, score.map(|score| (score, &all)));
+        let mut metrics = export::metrics(&self.state, score.as_ref().map(|score| (score, &all)));
         metrics.extend(kept.map(|step| ("kept_step".to_owned(), json!(step))));
         metrics.extend(self.told_memory());
         let report = recorder.report(ending, Value::Object(metrics.clone()));
         let artifact = export::write(export::Trained {
             state: &self.state,
-            corpus: self.corpus,
-            tokenizer: self.tokenizer_artifact,
+            materials: self.materials,
             target: self.target,
             keys: self.context.keys,
             metrics,
@@ -403,21 +410,21 @@ impl<'a> Run<'a> {
         Ok(Some(best.step))
     }
 
-    fn diverged(&mut self, report: StepReport, position: Position) -> Error {
+    fn diverged(&mut self, report: StepReport, position: Positions) -> Error {
         let StepReport { loss, gradient_norm, .. } = report;
         let step = self.state.progress.step + 1;
-        let advice = self.advice(step, position);
+        let advice = self.advice(step, &position);
         Error::Diverged { step, loss, gradient_norm, advice }
     }
 
     fn spiked(&mut self, spike: Spike, loss: f64) -> Error {
         let Spike { step, steps, usual, position } = spike;
-        let advice = format!("{}\nor go on past it with --spike-steps 0", self.advice(step, position));
+        let advice = format!("{}\nor go on past it with --spike-steps 0", self.advice(step, &position));
         Error::Spiked { step, steps, loss, usual, advice }
     }
 
     /// What to do about a step, counted from 1, that went wrong with the batch at `position`.
-    fn advice(&mut self, step: u64, position: Position) -> String {
+    fn advice(&mut self, step: u64, position: &Positions) -> String {
         let checkpoints = self.store.steps().unwrap_or_default();
         let suspects = self.suspects(step - 1, position).unwrap_or_else(|error| format!(" not found: {error}"));
         let good =
@@ -431,9 +438,10 @@ impl<'a> Run<'a> {
     }
 
     /// The sequences of a step's batch that the model does worst on, with where they are from.
-    fn suspects(&mut self, step: u64, position: Position) -> Result<String> {
-        self.loader.seek(&position)?;
-        let loaded = self.loader.next(self.state.plan.sequences)?;
+    fn suspects(&mut self, step: u64, position: &Positions) -> Result<String> {
+        self.loader.seek(position)?;
+        let sequences = self.state.plan.sequences;
+        let loaded = self.loader.next(step * sequences as u64, sequences)?;
         let examples = self.examples(step, &loaded);
         let mut found = Vec::with_capacity(loaded.len());
         for (place, (sequence, example)) in loaded.iter().zip(&examples).enumerate() {
@@ -458,10 +466,10 @@ fn check_needs_no_validation(options: &PretrainOptions) -> Result<()> {
 /// A resumed state, and the loader at its place.
 fn go_on(
     state: TrainState,
-    texts: &Corpus,
+    texts: &[Corpus],
     tokenizer: &Arc<Tokenizer>,
     context: Context<'_>,
-) -> Result<(Loader, TrainState)> {
+) -> Result<(Mixture, TrainState)> {
     let steps = state.plan.schedule.steps;
     context.note(&format!("going on after step {} of {steps}", state.progress.step));
     let mut loader = open_loader(texts, tokenizer, &state.plan)?;
@@ -477,13 +485,17 @@ fn choose_plan(options: &PretrainOptions, task: Task, context: Context<'_>) -> R
 }
 
 /// Says so when the run will see its text many times: beyond a few, it learns it by heart (Muennighoff et al. 2023).
-fn warn_of_repetition(plan: &Plan, corpus: &Artifact, context: Context<'_>) {
-    let epochs = plan.tokens() as f64 * BYTES_PER_TOKEN / train_bytes(corpus).max(1) as f64;
-    if epochs > EPOCHS_MANY {
-        let text = format!(
-            "the run will read the corpus about {epochs:.0} times and learn it by heart: more text, or fewer \
-             --minutes or --steps, would serve better"
-        );
-        context.observer.event(&Event::Warning(&text));
+fn warn_of_repetition(plan: &Plan, materials: Materials<'_>, context: Context<'_>) {
+    let others = materials.mix.iter().zip(plan.mix.iter().map(|mixed| mixed.share));
+    for (corpus, share) in std::iter::once((materials.corpus, plan.first_share())).chain(others) {
+        let epochs = plan.tokens() as f64 * share * BYTES_PER_TOKEN / train_bytes(corpus).max(1) as f64;
+        if epochs > EPOCHS_MANY {
+            let which = if plan.mix.is_empty() { "the corpus".to_owned() } else { corpus.dir().display().to_string() };
+            let text = format!(
+                "the run will read {which} about {epochs:.0} times and learn it by heart: more text, or fewer \
+                 --minutes or --steps, would serve better"
+            );
+            context.observer.event(&Event::Warning(&text));
+        }
     }
 }

@@ -1,14 +1,17 @@
 //! What is asked of a run, and what follows from it.
 
 use luban_model::Spec;
+use luban_model::plan::Flops;
 use luban_tensor::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::blueprint::Blueprint;
 use crate::error::{Error, Result};
 use crate::guards::Keep;
+use crate::objective::{self, MASKED_SHARE, ObjectiveSettings};
 use crate::optimizer::{AdamWSettings, Kind, MuonSettings, Settings, States};
 use crate::schedule::{Decay, Schedule};
+use crate::step::flops_per_token;
 
 /// Longest run that may be asked for, in minutes: a year.
 pub const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
@@ -29,8 +32,16 @@ pub struct PretrainOptions {
     pub minutes: f64,
     /// Optimizer steps; overrules `minutes`.
     pub steps: Option<u64>,
+    /// Share of the sequences that each further corpus gives; the first one gives the rest.
+    pub mix: Vec<f64>,
     /// What training minimises; see [`crate::objective::registry`].
     pub objective: String,
+    /// Share of the sequences that are masked where the others are causal: of the objective `both`.
+    pub masked_share: Option<f64>,
+    /// Whether whole words are masked.
+    pub whole_word: bool,
+    /// Share of the documents whose middle moves to their end, of the objectives `fim` and `both`.
+    pub fim_rate: Option<f64>,
     /// What matrix products round their factors to; where it is not given, bf16 on a machine that has instructions for
     /// it and f32 elsewhere.
     pub precision: Option<Precision>,
@@ -98,7 +109,11 @@ impl Default for PretrainOptions {
         Self {
             minutes: 3.0,
             steps: None,
+            mix: Vec::new(),
             objective: "causal".to_owned(),
+            masked_share: None,
+            whole_word: false,
+            fim_rate: None,
             precision: None,
             config: None,
             width: None,
@@ -129,6 +144,16 @@ impl Default for PretrainOptions {
 }
 
 impl PretrainOptions {
+    /// What is asked of the objective.
+    pub fn objective_settings(&self) -> ObjectiveSettings {
+        ObjectiveSettings { masked_share: self.masked_share, whole_word: self.whole_word, fim_rate: self.fim_rate }
+    }
+
+    /// Share of the sequences that the first corpus gives.
+    pub fn first_share(&self) -> f64 {
+        1.0 - self.mix.iter().sum::<f64>()
+    }
+
     /// Checks every number that was given against its bounds.
     ///
     /// # Errors
@@ -165,7 +190,19 @@ impl PretrainOptions {
         whole("heads", size(self.heads), 1, 1 << 12)?;
         whole("context", size(self.context), 2, 1 << 20)?;
         whole("batch", size(self.batch), 2, BATCH_TOKENS_MAX as u64)?;
+        self.validate_mix()?;
         self.validate_config()
+    }
+
+    fn validate_mix(&self) -> Result<()> {
+        let wrong = self.mix.iter().find(|share| !(**share > 0.0 && **share < 1.0));
+        if let Some(share) = wrong {
+            return fail("mix", share, "a share above 0 and below 1".to_owned());
+        }
+        match self.first_share() > 0.0 {
+            true => Ok(()),
+            false => fail("mix", self.mix.iter().sum::<f64>(), "shares of less than 1 in all".to_owned()),
+        }
     }
 
     fn validate_config(&self) -> Result<()> {
@@ -182,12 +219,27 @@ fn fail<T>(name: &'static str, found: impl ToString, expected: String) -> Result
     Err(Error::Setting { name, found: found.to_string(), expected })
 }
 
+/// A further corpus of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Mixed {
+    /// What its losses are called.
+    pub name: String,
+    /// Share of the sequences that come from it.
+    pub share: f64,
+    /// See [`Plan::strata`].
+    pub strata: usize,
+}
+
 /// Everything that defines a run, given its corpus and tokenizer: the weights are a pure function of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Plan {
     /// What training minimises.
     pub objective: String,
+    /// And how.
+    #[serde(default)]
+    pub objective_settings: ObjectiveSettings,
     /// What matrix products round their factors to.
     #[serde(default)]
     pub precision: Precision,
@@ -217,6 +269,9 @@ pub struct Plan {
     /// Passes that make the loader's epoch; more than 1 where the run cannot read the whole corpus. See
     /// [`luban_data::loader::LoaderOptions::strata`].
     pub strata: usize,
+    /// The corpora beside the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<Mixed>,
     /// Probability with which elements of activations fall out in training.
     #[serde(default)]
     pub dropout: f64,
@@ -230,6 +285,24 @@ impl Plan {
     /// Tokens of one step.
     pub fn batch_tokens(&self) -> usize {
         self.sequences * self.context
+    }
+
+    /// Share of the sequences that come from the first corpus.
+    pub fn first_share(&self) -> f64 {
+        1.0 - self.mix.iter().map(|mixed| mixed.share).sum::<f64>()
+    }
+
+    /// Share of the sequences that see both sides in a causal model.
+    pub fn masked_sequences(&self) -> f64 {
+        objective::masked_sequences(&self.objective, &self.objective_settings)
+    }
+
+    /// Floating-point operations of training on one token, as [`flops_per_token`] counts them for each kind of sequence.
+    pub fn flops_per_token(&self) -> f64 {
+        let share = self.masked_sequences();
+        let open = Spec { causal: false, ..self.spec.clone() };
+        let masked = Flops::with_head_share(&open, self.context, f64::from(MASKED_SHARE)).training();
+        (1.0 - share) * flops_per_token(&self.spec, self.context) + share * masked
     }
 
     /// All constants of the optimizer.
@@ -259,6 +332,9 @@ mod tests {
             ("weight-decay", PretrainOptions { weight_decay: Some(f64::INFINITY), ..Default::default() }),
             ("batch", PretrainOptions { batch: Some(usize::MAX), ..Default::default() }),
             ("context", PretrainOptions { context: Some(1), ..Default::default() }),
+            ("mix", PretrainOptions { mix: vec![0.0], ..Default::default() }),
+            ("mix", PretrainOptions { mix: vec![f64::NAN], ..Default::default() }),
+            ("mix", PretrainOptions { mix: vec![0.7, 0.3], ..Default::default() }),
         ];
         for (name, options) in bad {
             let message = options.validate().unwrap_err().to_string();

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use luban_artifact::safetensors::{Dtype, TensorSpec, TensorView, Weights, write_f32, write_streaming};
 use luban_artifact::{Artifact, ArtifactWriter, Digest};
-use luban_data::loader::Position;
+use luban_data::loader::Positions;
 use luban_model::training::TrainableModel;
 use luban_tensor::Parameter;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct Identity {
     pub options: PretrainOptions,
     /// The corpus.
     pub corpus: Digest,
+    /// The further corpora.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<Digest>,
     /// The tokenizer.
     pub tokenizer: Digest,
 }
@@ -42,8 +45,8 @@ pub struct Identity {
 pub struct Progress {
     /// Steps done.
     pub step: u64,
-    /// Where the loader goes on.
-    pub position: Position,
+    /// Where the loaders go on.
+    pub position: Positions,
     /// Tokens trained on.
     pub tokens: u64,
     /// Seconds of all steps so far.
@@ -57,12 +60,12 @@ pub struct Progress {
 
 impl Progress {
     /// Before the first step.
-    pub fn start(position: Position) -> Self {
+    pub fn start(position: Positions) -> Self {
         Self { step: 0, position, tokens: 0, seconds: 0.0, loss: None, guards: Guards::default() }
     }
 
     /// Counts a step.
-    pub fn advance(&mut self, loss: f64, tokens: u64, seconds: f64, position: Position) {
+    pub fn advance(&mut self, loss: f64, tokens: u64, seconds: f64, position: Positions) {
         self.step += 1;
         self.tokens += tokens;
         self.seconds += seconds;
@@ -109,7 +112,7 @@ impl TrainState {
     ///
     /// # Errors
     /// If there can be no such model.
-    pub fn start(identity: Identity, plan: Plan, position: Position) -> Result<Self> {
+    pub fn start(identity: Identity, plan: Plan, position: Positions) -> Result<Self> {
         let model = TrainableModel::init(plan.spec.clone(), plan.seed)?.with_precision(plan.precision);
         let optimizer = Optimizer::new(plan.optimizer_settings(), &model);
         Ok(Self { identity, plan, progress: Progress::start(position), model, optimizer })
@@ -237,8 +240,12 @@ fn read_record(checkpoint: &Artifact) -> Result<Record> {
     if !scales || !scaling.is_possible() || scaling.skipped > record.progress.step {
         return Err(fail(format!("{STATE} holds an impossible scale of the loss: {scaling:?}")));
     }
-    let Plan { sequences, sequences_at_once, context, .. } = record.plan;
-    if sequences == 0 || sequences_at_once == 0 || context == 0 || record.progress.step > record.plan.schedule.steps {
+    let Plan { sequences, sequences_at_once, context, ref mix, .. } = record.plan;
+    let corpora = [mix.len(), record.identity.mix.len()]
+        .iter()
+        .all(|&count| count == record.progress.position.epochs().count() - 1);
+    let sizes = sequences > 0 && sequences_at_once > 0 && context > 0;
+    if !(sizes && corpora) || record.progress.step > record.plan.schedule.steps {
         return Err(fail(format!("{STATE} holds an impossible plan")));
     }
     Ok(record)
@@ -256,8 +263,10 @@ impl Identity {
             }
         }
         let digests = [("corpus", self.corpus, other.corpus), ("tokenizer", self.tokenizer, other.tokenizer)];
+        // The options tell how many there are.
+        let mixed = self.mix.iter().zip(&other.mix).map(|(ours, theirs)| ("mix", *ours, *theirs));
         let short = |digest: Digest| digest.to_string()[..12].to_owned();
-        let differs = digests.into_iter().find(|(_, ours, theirs)| ours != theirs);
+        let differs = digests.into_iter().chain(mixed).find(|(_, ours, theirs)| ours != theirs);
         differs.map(|(what, ours, theirs)| (what.to_owned(), short(ours), short(theirs)))
     }
 }
@@ -269,7 +278,8 @@ mod tests {
     #[test]
     fn the_first_difference_is_named() {
         let digest = |byte| Digest([byte; 32]);
-        let identity = Identity { options: PretrainOptions::default(), corpus: digest(1), tokenizer: digest(2) };
+        let identity =
+            Identity { options: PretrainOptions::default(), corpus: digest(1), mix: Vec::new(), tokenizer: digest(2) };
         assert_eq!(identity.difference(&identity.clone()), None);
         let seed = Identity { options: PretrainOptions { seed: 7, ..Default::default() }, ..identity.clone() };
         assert_eq!(identity.difference(&seed), Some(("seed".into(), "0".into(), "7".into())));
@@ -283,8 +293,8 @@ mod tests {
 
     #[test]
     fn progress_of_earlier_versions_reads() {
-        let mut json = serde_json::to_value(Progress::start(Position::default())).unwrap();
+        let mut json = serde_json::to_value(Progress::start(Positions::default())).unwrap();
         json.as_object_mut().unwrap().remove("guards");
-        assert_eq!(serde_json::from_value::<Progress>(json).unwrap(), Progress::start(Position::default()));
+        assert_eq!(serde_json::from_value::<Progress>(json).unwrap(), Progress::start(Positions::default()));
     }
 }

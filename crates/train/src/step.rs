@@ -61,7 +61,7 @@ impl StepDropout {
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// Mean loss over the targets, nats.
+    /// Weighted mean loss over the targets, nats.
     pub loss: f64,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
@@ -97,7 +97,7 @@ pub fn train_step(model: &mut TrainableModel, optimizer: &mut Optimizer, input: 
     Ok(StepReport { loss, gradient_norm, tokens, skipped })
 }
 
-/// The gradient of the mean loss, added to each parameter's; gives the mean loss.
+/// The gradient of the weighted mean loss, added to each parameter's; gives that loss.
 ///
 /// # Errors
 /// If the batch does not suit the model.
@@ -108,20 +108,21 @@ pub fn gradients(model: &mut TrainableModel, examples: &[Example], at_once: usiz
 /// As [`gradients`], of the mean loss times a scale; the loss that it gives is not scaled.
 fn scaled_gradients(model: &mut TrainableModel, input: StepInput<'_>, scale: f64) -> Result<f64> {
     let StepInput { examples, at_once, dropout, .. } = input;
-    let targets: usize = examples.iter().map(|example| example.targets.len()).sum();
-    let scale = scale as f32 / targets.max(1) as f32;
+    let total: f64 = examples.iter().map(Example::total_weight).sum();
+    let total = if total > 0.0 { total } else { 1.0 };
+    let scale = scale as f32 / total as f32;
     let mut nats = 0.0;
     let at_once = at_once.max(1);
     for (index, part) in examples.chunks(at_once).enumerate() {
-        let Assembled { batch, rows, targets } = Assembled::of(part);
+        let Assembled { batch, rows, targets, weights } = Assembled::of(part);
         if rows.is_empty() {
             continue;
         }
         let dropout = dropout.map(|dropout| dropout.of_part(index * at_once, part));
-        let targets = Targets { rows: &rows, tokens: &targets, scale };
+        let targets = Targets { rows: &rows, tokens: &targets, weights: &weights, scale };
         nats += model.accumulate_dropping(&batch, &targets, dropout)?.nats;
     }
-    Ok(nats / targets.max(1) as f64)
+    Ok(nats / total)
 }
 
 /// Floating-point operations of training on one token in sequences of `length`, matrix products only. The head is

@@ -24,7 +24,7 @@ pub(crate) struct Suspect<'a> {
 
 /// Names the sequences of a batch with the greatest losses, those first that are no numbers: where each came from and
 /// how it begins.
-pub(crate) fn describe(mut suspects: Vec<Suspect<'_>>, tokenizer: &Tokenizer, texts: &Corpus) -> String {
+pub(crate) fn describe(mut suspects: Vec<Suspect<'_>>, tokenizer: &Tokenizer, texts: &[Corpus]) -> String {
     suspects.sort_by(|a, b| {
         let rank = |loss: f64| if loss.is_finite() { loss } else { f64::INFINITY };
         rank(b.loss).total_cmp(&rank(a.loss))
@@ -54,11 +54,11 @@ fn longest_text(sequence: &Sequence, tokenizer: &Tokenizer) -> String {
 }
 
 /// The first document that holds each of the texts, as far as there is one.
-fn sources(sought: &[String], texts: &Corpus) -> Vec<Option<String>> {
+fn sources(sought: &[String], texts: &[Corpus]) -> Vec<Option<String>> {
     let mut found = vec![None; sought.len()];
     let mut searched = 0;
-    let Ok(documents) = texts.documents(Split::Train) else { return found };
-    for document in documents.map_while(Result::ok) {
+    let documents = texts.iter().filter_map(|texts| texts.documents(Split::Train).ok());
+    for document in documents.flat_map(|documents| documents.map_while(Result::ok)) {
         for (text, source) in
             sought.iter().zip(&mut found).filter(|(text, source)| source.is_none() && !text.is_empty())
         {

@@ -1,12 +1,13 @@
 //! The training step on small models: what it learns, and that its bits depend on nothing but its inputs.
 
 use luban_base::random::Stream;
+use luban_data::masking::Masker;
 use luban_kernels::pool::Pool;
 use luban_model::Spec;
 use luban_model::spec::Head;
 use luban_model::training::TrainableModel;
 use luban_train::choose::random_examples;
-use luban_train::objective::{Causal, Example, Masked, Objective};
+use luban_train::objective::{Causal, Example, Masked, Objective, Passage};
 use luban_train::optimizer::{AdamWSettings, Memory, Optimizer};
 use luban_train::step::{StepDropout, StepInput, flops_per_token, gradients, train_step};
 
@@ -112,8 +113,8 @@ fn loss_and_gradient_are_means_over_the_targets() {
             model.parameters().flat_map(|parameter| parameter.grad.as_ref().unwrap().to_vec()).collect();
         (loss, gradient)
     };
-    let short = Causal.example(&[1, 2, 3], Stream::new(0, &[]));
-    let long = Causal.example(&(10..30).collect::<Vec<u32>>(), Stream::new(0, &[]));
+    let example = |tokens: &[u32]| Causal.example(&Passage::new(tokens, Stream::new(0, &[])));
+    let (short, long) = (example(&[1, 2, 3]), example(&(10..30).collect::<Vec<u32>>()));
     let (both, gradient_both) = of(&[short.clone(), long.clone()]);
     let ((first, gradient_first), (second, gradient_second)) = (of(&[short]), of(&[long]));
     let mean = |first: f64, second: f64| (2.0 * first + 19.0 * second) / 21.0;
@@ -133,7 +134,7 @@ fn what_stands_before_a_cut_has_no_influence_after_it() {
         (loss, gradient.collect::<Vec<f32>>())
     };
     let tokens: Vec<u32> = (10..30).collect();
-    let example = |part: &[u32]| Causal.example(part, Stream::new(0, &[]));
+    let example = |part: &[u32]| Causal.example(&Passage::new(part, Stream::new(0, &[])));
     let parts = [example(&tokens[..=4]), example(&tokens[4..=11]), example(&tokens[11..])];
     let whole = of(&[example(&tokens)]);
     assert!(of(&[example(&tokens).cut(&[4, 11])]) == of(&parts), "as examples of their own, to the bit");
@@ -173,9 +174,10 @@ fn a_long_gradient_is_clipped_and_a_broken_one_changes_nothing() {
 #[test]
 fn an_example_without_targets_is_no_trouble() {
     let spec = encoder();
-    let masked = Masked { mask: 0, vocab: VOCAB };
+    let masked = Masked { masker: Masker { mask: 0, vocab: VOCAB, words: None }, shifted: false };
     // One token is chosen once in seven times: some of these examples have no target.
-    let examples: Vec<Example> = (0..8).map(|sample| masked.example(&[5, 6], Stream::new(0, &[sample]))).collect();
+    let example = |sample: u64| masked.example(&Passage::new(&[5, 6], Stream::new(0, &[sample])));
+    let examples: Vec<Example> = (0..8).map(example).collect();
     assert!(examples.iter().any(|example| example.targets.is_empty()));
     let mut model = TrainableModel::init(spec, 1).unwrap();
     let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);

@@ -26,6 +26,9 @@ pub struct Options {
     /// The text to continue; standard input when not given
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
+    /// The text that follows what is to be written: the model fills in what stands between --prompt and this
+    #[arg(long, value_name = "TEXT")]
+    pub suffix: Option<String>,
     /// Most tokens to write
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_tokens: usize,
@@ -63,7 +66,10 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
         None => read_prompt()?,
     };
     let engine = Engine::load(&dir, EngineOptions { sequences_max: 1, ..EngineOptions::default() })?;
-    let tokens = engine.encode_prompt(&prompt)?;
+    let tokens = match &options.suffix {
+        None => engine.encode_prompt(&prompt)?,
+        Some(suffix) => engine.encode_infilling(&prompt, suffix)?,
+    };
     // Whoever asks for more than fits gets what fits.
     let max_tokens = options.max_tokens.min(engine.info().context);
     let request = Request {
@@ -77,6 +83,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     match (global.json, written.reason) {
         (true, _) => output::json(&json!({
             "prompt": prompt,
+            "suffix": options.suffix,
             "text": written.text,
             "finish_reason": reason(written.reason),
             "prompt_tokens": written.usage.prompt_tokens,

@@ -44,6 +44,7 @@ pub fn line(event: &Event<'_>) -> Option<String> {
         Event::Validation { step, loss, bits_per_byte } => {
             Some(format!("step {step}: validation loss {loss:.3}, {bits_per_byte:.3} bits a byte"))
         }
+        Event::ValidationPart { step, name, loss } => Some(format!("step {step}: {name} validation loss {loss:.3}")),
         Event::Sample { step, text } => {
             let text = text.trim_end().lines().map(|line| format!("  | {line}\n")).collect::<String>();
             Some(format!("step {step}: a sample\n{}", text.trim_end_matches('\n')))

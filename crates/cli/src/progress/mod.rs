@@ -59,6 +59,7 @@ fn log(event: &Event<'_>) {
         ),
         Event::Checkpoint { step } => tracing::info!(step, "checkpoint"),
         Event::Validation { step, loss, bits_per_byte } => tracing::info!(step, loss, bits_per_byte, "validation"),
+        Event::ValidationPart { step, name, loss } => tracing::info!(step, name, loss, "validation"),
         Event::Progress { what, done, total, unit } => tracing::trace!(what, done, total, unit, "progress"),
         _ => {}
     }

@@ -14,12 +14,14 @@
 //! tokenizer ends its words with lines, as ours do.
 
 mod ahead;
+mod mixture;
 mod pieces;
 mod strata;
 mod stream;
 mod validation;
 
 pub use crate::document::Split;
+pub use mixture::{Mixture, Positions};
 pub use validation::{Window, validation_windows};
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use luban_kernels::attention::{self, Inputs};
+use luban_kernels::attention::{self, Inputs, Shape};
 use luban_kernels::rotary::{self, Direction};
 use luban_kernels::{activation, elementwise, norm};
 use luban_model::spec::{Activation, NormKind};
@@ -160,7 +160,10 @@ impl Executor for ServingExecutor {
             None => {
                 let inputs = Inputs { q: q.values(), k: k.values(), v: v.values() };
                 let shape = cache::shape(self.model.spec(), layer);
-                attention::forward(&shape, batch.sequences(), inputs, out.values_mut(), None);
+                let shapes = [shape, Shape { causal: false, ..shape }];
+                for (shape, sequences) in shapes.iter().zip(batch.sequences_by_sight()) {
+                    attention::forward(shape, &sequences, inputs, out.values_mut(), None);
+                }
             }
         }
         Ok(out)

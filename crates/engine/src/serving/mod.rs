@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 pub(crate) use cache::block_bytes;
 pub use executor::ServingExecutor;
 pub use rows::Rows;
+pub use score::{Question, Window};
 pub use weight::ServingWeight;
 
 /// A model ready to run; shared by its executors.

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 fn recipe(stages: &str) -> String {
@@ -19,6 +21,33 @@ fn stages_run_after_what_they_refer_to_and_services_last() {
     let order = recipe.plan().unwrap().into_iter().map(|planned| planned.name).collect::<Vec<_>>();
     assert_eq!(order, ["corpus", "words", "api"]);
     assert_eq!(recipe.stages().collect::<Vec<_>>(), ["api", "words", "corpus"]);
+}
+
+#[test]
+fn a_corpus_may_be_mixed_in_by_its_share() {
+    let poems = "[stages.poems]\nstage = \"data.build\"\ndata = \"poems\"\n";
+    let model = |mix: &str| {
+        let model = "[stages.model]\nstage = \"pretrain\"\ncorpus = \"@corpus\"\ntokenizer = \"@words\"\n";
+        format!("{model}mix = {mix}\n{CORPUS}{WORDS}{poems}")
+    };
+    let recipe = Recipe::parse("r.toml", &recipe(&model("[\"@poems=0.2\", \"some/where=0.1\"]"))).unwrap();
+    let order = recipe.plan().unwrap().into_iter().map(|planned| planned.name).collect::<Vec<_>>();
+    assert_eq!(order, ["corpus", "words", "poems", "model"]);
+    assert!(message(&model("[\"@poems\"]")).contains("should have the form DIR=SHARE"));
+    assert!(message(&model("[\"@poms=0.2\"]")).contains("did you mean 'poems'"));
+    assert!(message(&model("[\"@words=0.2\"]")).contains("does not make a mix"));
+}
+
+#[test]
+fn the_recipes_of_this_project_are_sound() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 2);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let recipe = Recipe::parse(&file.to_string_lossy(), &text).unwrap_or_else(|error| panic!("{error}"));
+        recipe.plan().unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 #[test]

@@ -3,17 +3,14 @@
 use std::path::Path;
 
 use clap::Args;
-use luban_artifact::{Artifact, ArtifactWriter, Kind, MANIFEST, ModelFiles};
-use luban_base::digest;
-use luban_eval::{Perplexity, PerplexityOptions, Text, perplexity};
+use luban_artifact::{Artifact, Kind};
+use luban_eval::{PerplexityOptions, perplexity};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use crate::stage::{FINGERPRINT, Input, Place, Stage, settings_without};
-use crate::{Context, Error, Result, models};
-
-/// The file with the figures.
-const REPORT: &str = "perplexity.json";
+use super::evaluation::{self, Evaluation};
+use crate::stage::{Input, Place, Stage, settings_without};
+use crate::{Context, Result};
 
 /// Options of measuring perplexity.
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
@@ -33,22 +30,17 @@ pub struct EvalPerplexity {
     pub max_bytes: Option<u64>,
 }
 
-impl EvalPerplexity {
-    /// Measures without leaving an artifact.
-    ///
-    /// # Errors
-    /// If the model or the text cannot be read, or do not suit each other.
-    pub fn measure(&mut self, context: &Context<'_>) -> Result<Perplexity> {
-        let dir = models::locate(self.model.as_str(), context)?;
-        self.model.set(&dir)?;
-        self.evaluate(context)
+impl Evaluation for EvalPerplexity {
+    const REPORT: &'static str = "perplexity.json";
+
+    fn model(&mut self) -> &mut Place {
+        &mut self.model
     }
 
-    fn evaluate(&self, context: &Context<'_>) -> Result<Perplexity> {
-        let files = ModelFiles::open(self.model.path())?;
-        let text = Text::open(self.data.path())?;
+    fn figures(&self, context: &Context<'_>) -> Result<Value> {
+        let (files, text) = evaluation::open(&self.model, &self.data)?;
         let options = PerplexityOptions { context: self.context, bytes_max: self.max_bytes };
-        Ok(perplexity::evaluate(&files, &text, &options, context.observer)?)
+        evaluation::json_of::<Self>(perplexity::evaluate(&files, &text, &options, context.observer)?)
     }
 }
 
@@ -58,49 +50,18 @@ impl Stage for EvalPerplexity {
     const MAKES: Option<Kind> = Some(Kind::Report);
 
     fn inputs(&mut self) -> Vec<Input<'_>> {
-        vec![
-            Input::required("model", &[Kind::Model], &mut self.model),
-            Input::required("data", &[Kind::Corpus], &mut self.data),
-        ]
+        evaluation::inputs(&mut self.model, &mut self.data)
     }
 
     fn settings(&self) -> Result<Value> {
         settings_without(self, &["model", "data"])
     }
 
-    /// A plain folder or a text file has no manifest that the report's could name; its digest stands here.
     fn fingerprint(&self, _: &Context<'_>) -> Result<Option<Value>> {
-        let mut digests = Map::new();
-        let files = ModelFiles::open(self.model.path())?;
-        if !files.is_managed() {
-            digests.insert("model".to_owned(), json!(files.digest()?));
-        }
-        let data = self.data.path();
-        if !data.join(MANIFEST).is_file() {
-            let fail = |source| Error::Io { what: "read", path: data.to_path_buf(), source };
-            digests.insert("data".to_owned(), json!(digest::of_file(data).map_err(fail)?.0));
-        }
-        Ok(if digests.is_empty() { None } else { Some(Value::Object(digests)) })
+        evaluation::fingerprint(&self.model, &self.data)
     }
 
     fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
-        let measured = self.evaluate(context)?;
-        let figures = serde_json::to_value(measured).map_err(|source| Error::Settings { stage: Self::NAME, source })?;
-        let mut settings = self.settings()?;
-        if let Some(fingerprint) = self.fingerprint(context)? {
-            settings[FINGERPRINT] = fingerprint;
-        }
-        let mut writer = ArtifactWriter::create(target, Kind::Report)?;
-        writer.write(REPORT, format!("{figures:#}\n").as_bytes())?;
-        writer.stage(Self::NAME).settings(settings);
-        for (role, place) in [("model", &self.model), ("data", &self.data)] {
-            if place.path().join(MANIFEST).is_file() {
-                writer.input(role, &Artifact::open(place.path())?);
-            }
-        }
-        for (name, value) in figures.as_object().into_iter().flatten() {
-            writer.metric(name, value.clone());
-        }
-        Ok(Some(writer.commit(context.keys)?))
+        evaluation::report(self, [("model", &self.model), ("data", &self.data)], target, context)
     }
 }

@@ -2,14 +2,18 @@
 //! with the artifact.
 
 mod data_build;
+mod eval_masked;
 mod eval_perplexity;
+mod evaluation;
 mod pretrain;
 mod quantize;
 mod serve;
 mod tokenizer_train;
 
 pub use data_build::DataBuild;
+pub use eval_masked::EvalMasked;
 pub use eval_perplexity::EvalPerplexity;
+pub use evaluation::Evaluation;
 pub use pretrain::Pretrain;
 pub use quantize::Quantize;
 pub use serve::Serve;

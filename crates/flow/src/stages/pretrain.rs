@@ -7,11 +7,11 @@ use luban_artifact::{Artifact, Kind};
 use luban_train::guards::Keep;
 use luban_train::optimizer::{Kind as Optimizer, States};
 use luban_train::schedule::Decay;
-use luban_train::{Outcome, Precision, PretrainOptions};
+use luban_train::{Materials, Outcome, Precision, PretrainOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::stage::{Input, Place, Stage};
+use crate::stage::{Input, Place, Share, Stage};
 use crate::{Context, Error, Result, models};
 
 /// Options of pre-training. What is not given follows from the minutes and this machine's measured speed.
@@ -21,6 +21,9 @@ pub struct Pretrain {
     /// The corpus to learn from
     #[arg(long, value_name = "DIR")]
     pub corpus: Place,
+    /// A further corpus, and the share of the sequences that come from it; may be given several times
+    #[arg(long, value_name = "DIR=SHARE")]
+    pub mix: Vec<Share>,
     /// Its tokenizer
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Place,
@@ -30,9 +33,20 @@ pub struct Pretrain {
     /// Optimizer steps; overrules --minutes
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// What training minimises: causal or masked
+    /// What training minimises: causal, masked, both of these in one model, or fim, which is causal and learns to fill
+    /// in the middle of a text
     #[arg(long, value_name = "NAME", default_value_t = Self::default().objective)]
     pub objective: String,
+    /// Share of the sequences that the objective `both` masks; half of them when not given
+    #[arg(long, value_name = "X")]
+    pub masked_share: Option<f64>,
+    /// Mask whole words
+    #[arg(long)]
+    pub whole_word: bool,
+    /// Share of the documents whose middle moves to their end, so that the model learns to fill it in: of the objective
+    /// `fim`, half of them when not given, and of the causal sequences of `both`, none when not given
+    #[arg(long, value_name = "X")]
+    pub fim_rate: Option<f64>,
     /// What matrix products round their factors to: f32, bf16, fp16, fp8 or fp8-tensor; by default bf16 where the
     /// machine is made for it, else f32
     #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
@@ -117,10 +131,14 @@ impl Default for Pretrain {
         let options = PretrainOptions::default();
         Self {
             corpus: Place::default(),
+            mix: Vec::new(),
             tokenizer: Place::default(),
             minutes: options.minutes,
             steps: options.steps,
             objective: options.objective,
+            masked_share: options.masked_share,
+            whole_word: options.whole_word,
+            fim_rate: options.fim_rate,
             precision: options.precision,
             config: None,
             width: options.width,
@@ -155,7 +173,11 @@ impl Pretrain {
         Ok(PretrainOptions {
             minutes: self.minutes,
             steps: self.steps,
+            mix: self.mix.iter().map(|mixed| mixed.share).collect(),
             objective: self.objective.clone(),
+            masked_share: self.masked_share,
+            whole_word: self.whole_word,
+            fim_rate: self.fim_rate,
             precision: self.precision,
             config: self.config.as_deref().map(models::blueprint).transpose()?,
             width: self.width,
@@ -191,10 +213,12 @@ impl Stage for Pretrain {
     const MAKES: Option<Kind> = Some(Kind::Model);
 
     fn inputs(&mut self) -> Vec<Input<'_>> {
-        vec![
+        let mut inputs = vec![
             Input::required("corpus", &[Kind::Corpus], &mut self.corpus),
             Input::required("tokenizer", &[Kind::Tokenizer], &mut self.tokenizer),
-        ]
+        ];
+        inputs.extend(self.mix.iter_mut().map(|mixed| Input::required("mix", &[Kind::Corpus], &mut mixed.place)));
+        inputs
     }
 
     fn settings(&self) -> Result<Value> {
@@ -202,7 +226,9 @@ impl Stage for Pretrain {
     }
 
     fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
-        let corpus = Artifact::open(self.corpus.path())?.expect_kind(Kind::Corpus)?;
+        let corpus = |place: &Place| Ok::<_, Error>(Artifact::open(place.path())?.expect_kind(Kind::Corpus)?);
+        let mix = self.mix.iter().map(|mixed| corpus(&mixed.place)).collect::<Result<Vec<_>>>()?;
+        let corpus = corpus(&self.corpus)?;
         let tokenizer = Artifact::open(self.tokenizer.path())?.expect_kind(Kind::Tokenizer)?;
         let surroundings = luban_train::Context {
             keys: context.keys,
@@ -210,7 +236,8 @@ impl Stage for Pretrain {
             cancel: context.cancel,
             clock: context.clock,
         };
-        match luban_train::pretrain(&self.options()?, &corpus, &tokenizer, target, surroundings)? {
+        let materials = Materials { corpus: &corpus, mix: &mix, tokenizer: &tokenizer };
+        match luban_train::pretrain(&self.options()?, materials, target, surroundings)? {
             Outcome::Finished(artifact) => Ok(Some(*artifact)),
             Outcome::Interrupted { step: 0 } => Err(Error::Interrupted { kept: None }),
             Outcome::Interrupted { step } => {

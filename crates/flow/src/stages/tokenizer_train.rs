@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use luban_artifact::{Artifact, ArtifactWriter, Kind as ArtifactKind};
 use luban_data::{Corpus, Split};
-use luban_text::train::Kind;
+use luban_text::train::{FILL_IN_THE_MIDDLE, Kind, MASK};
 use luban_text::{Tokenizer, TrainOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,9 +23,15 @@ pub struct TokenizerTrain {
     /// What its tokens are: bpe for frequent sequences of bytes, or characters for those of the corpus alone
     #[arg(long, value_name = "NAME", default_value = "bpe", value_parser = super::word::<Kind>)]
     pub kind: Kind,
-    /// Tokens of bpe in all, the 256 bytes and the end of text included
+    /// Tokens of bpe in all, the 256 bytes and the special tokens included
     #[arg(long, value_name = "N", default_value_t = Self::default().vocab_size)]
     pub vocab_size: usize,
+    /// Add the token <|mask|>, which the objectives masked and both need
+    #[arg(long)]
+    pub mask_token: bool,
+    /// Add the tokens <|fim_prefix|>, <|fim_middle|> and <|fim_suffix|>, which filling in the middle needs
+    #[arg(long)]
+    pub fim_tokens: bool,
     /// Bytes of text that bpe learns from; of more, a random sample is taken
     #[arg(long, value_name = "N", default_value_t = Self::default().sample_bytes)]
     pub sample_bytes: usize,
@@ -37,7 +43,7 @@ pub struct TokenizerTrain {
 impl Default for TokenizerTrain {
     fn default() -> Self {
         let TrainOptions { kind, vocab_size, sample_bytes, seed, .. } = TrainOptions::default();
-        Self { corpus: Place::default(), kind, vocab_size, sample_bytes, seed }
+        Self { corpus: Place::default(), kind, vocab_size, mask_token: false, fim_tokens: false, sample_bytes, seed }
     }
 }
 
@@ -68,10 +74,17 @@ impl Stage for TokenizerTrain {
 }
 
 impl TokenizerTrain {
+    fn special(&self) -> Vec<String> {
+        let mask = self.mask_token.then_some(MASK).into_iter();
+        let fim = self.fim_tokens.then_some(FILL_IN_THE_MIDDLE).into_iter().flatten();
+        mask.chain(fim).map(str::to_owned).collect()
+    }
+
     fn train(&self, corpus: &Artifact, context: &Context<'_>) -> Result<Tokenizer> {
         let options = TrainOptions {
             kind: self.kind,
             vocab_size: self.vocab_size,
+            special: self.special(),
             sample_bytes: self.sample_bytes,
             seed: self.seed,
             cancel: context.cancel.clone(),

@@ -15,6 +15,7 @@ use luban_model::io::WeightData;
 use luban_model::weights::Role;
 use luban_model::{Spec, io};
 use luban_serve::{ServeOptions, Server};
+use luban_text::train::FILL_IN_THE_MIDDLE;
 use luban_text::{Tokenizer, TrainOptions};
 use serde_json::Value;
 
@@ -34,10 +35,11 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Tokens of the model's context: long enough for answers that take a while.
 pub const CONTEXT: usize = 4096;
 
-/// Writes a small random model as an artifact.
-pub fn write_model(dir: &Path) {
+/// Writes a small random model as an artifact, whose tokenizer has further special tokens.
+pub fn write_model(dir: &Path, special: &[&str]) {
     let texts = (0..50).map(|i| format!("fn area_{i}(width: u32) -> u32 {{ width * {i} }} // 面积\n"));
-    let options = TrainOptions { vocab_size: 300, ..TrainOptions::default() };
+    let special = special.iter().map(|token| (*token).to_owned()).collect();
+    let options = TrainOptions { vocab_size: 300, special, ..TrainOptions::default() };
     let tokenizer = Tokenizer::train(texts, &options, &Silent).unwrap();
     let spec = Spec { context: CONTEXT, ..Spec::llama(16, 1, 2, tokenizer.vocab_size()) };
     let writer = ArtifactWriter::create(dir, Kind::Model).unwrap();
@@ -67,10 +69,21 @@ pub struct Bench {
 }
 
 pub fn engine(options: EngineOptions) -> (Engine, tempfile::TempDir) {
+    engine_with(options, &[])
+}
+
+fn engine_with(options: EngineOptions, special: &[&str]) -> (Engine, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join(MODEL);
-    write_model(&dir);
+    write_model(&dir, special);
     (Engine::load(&dir, options).unwrap(), folder)
+}
+
+/// Starts a server whose model can be asked for what stands between two texts.
+pub fn start_infilling() -> Bench {
+    let (engine, folder) = engine_with(EngineOptions::default(), &FILL_IN_THE_MIDDLE);
+    let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    Bench { server: Server::start(engine, options).unwrap(), _folder: folder }
 }
 
 /// Starts a server on a free port.

@@ -20,11 +20,23 @@ pub struct Attention {
     pub positions: Arc<[u32]>,
     /// The rows of each sequence.
     pub sequences: Arc<[Range<usize>]>,
+    /// The rows of further sequences, whose positions see both sides whatever the shape says.
+    pub open: Arc<[Range<usize>]>,
+}
+
+impl Attention {
+    /// Sequences of a kind, with the shape of their attention.
+    fn groups(&self) -> impl Iterator<Item = (Shape, &[Range<usize>])> {
+        let open = Shape { causal: false, ..self.shape };
+        let groups = [(self.shape, &*self.sequences), (open, &*self.open)];
+        groups.into_iter().filter(|(_, sequences)| !sequences.is_empty())
+    }
 }
 
 /// Softmax of scaled products of queries and keys, times values; each sequence sees only itself.
 ///
-/// q is rows × (heads · head width), k and v are rows × (key-value heads · head width); the result is like q.
+/// q is rows × (heads · head width), k and v are rows × (key-value heads · head width); the result is like q. Each row
+/// belongs to one sequence.
 pub fn attend(tape: &mut Tape, [q, k, v]: [Var; 3], attention: Attention) -> Var {
     let keep = [&q, &k, &v].map(Var::needs_grad).contains(&true);
     let inputs = [q.edge(), k.edge(), v.edge()];
@@ -34,7 +46,9 @@ pub fn attend(tape: &mut Tape, [q, k, v]: [Var; 3], attention: Attention) -> Var
     let mut output = Buffer::scratch(rotated_q.len());
     let mut log_sums = Buffer::scratch(rotated_q.rows() * attention.shape.heads);
     let qkv = attention::Inputs { q: &rotated_q, k: &rotated_k, v: &v };
-    attention::forward(&attention.shape, &attention.sequences, qkv, &mut output, Some(&mut log_sums));
+    for (shape, sequences) in attention.groups() {
+        attention::forward(&shape, sequences, qkv, &mut output, Some(&mut log_sums));
+    }
     let output = Tensor::from_buffer(rotated_q.shape(), output);
     let saved = keep.then(|| Saved { q: rotated_q, k: rotated_k, v, output: output.clone(), log_sums, attention });
     let [output] = tape.record(&inputs, [output], move |pass| {
@@ -69,14 +83,16 @@ struct Saved {
 
 impl Saved {
     fn backward(self, dy: &[f32]) -> [Buffer; 3] {
-        let Attention { shape, rotary, positions, sequences } = self.attention;
         let mut dq = Buffer::scratch(self.q.len());
         let mut dk = Buffer::scratch(self.k.len());
         let mut dv = Buffer::scratch(self.v.len());
         let inputs = attention::Inputs { q: &self.q, k: &self.k, v: &self.v };
         let saved = attention::Saved { inputs, out: &self.output, lse: &self.log_sums };
-        let gradients = attention::Gradients { q: &mut dq, k: &mut dk, v: &mut dv };
-        attention::backward(&shape, &sequences, saved, dy, gradients);
+        for (shape, sequences) in self.attention.groups() {
+            let gradients = attention::Gradients { q: &mut dq, k: &mut dk, v: &mut dv };
+            attention::backward(&shape, sequences, saved, dy, gradients);
+        }
+        let Attention { shape, rotary, positions, .. } = self.attention;
         if let Some(table) = rotary {
             // The inverse of a rotation is its transpose.
             rotary::apply(&mut dq, shape.heads, &positions, &table, Direction::Inverse);

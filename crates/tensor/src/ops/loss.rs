@@ -29,10 +29,45 @@ pub struct Vocabulary<'a> {
     pub bias: Option<&'a Var>,
 }
 
+/// What rows should predict.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a> {
+    /// One token for each row.
+    pub tokens: &'a [u32],
+    /// What each row's loss is multiplied with; none for 1 everywhere.
+    pub weights: &'a [f32],
+    /// What the sum of the losses is multiplied with.
+    pub scale: f32,
+}
+
+impl<'a> Targets<'a> {
+    /// The rows from `start` on, `count` of them at most.
+    fn part(self, start: usize, count: usize) -> Self {
+        let end = (start + count).min(self.tokens.len());
+        let weights = if self.weights.is_empty() { self.weights } else { &self.weights[start..end] };
+        Self { tokens: &self.tokens[start..end], weights, ..self }
+    }
+
+    /// The rows in runs of one weight, each with it.
+    fn runs(self) -> impl Iterator<Item = (&'a [u32], f32)> {
+        let mut rest = self;
+        std::iter::from_fn(move || {
+            let weight = rest.weights.first().copied().unwrap_or(1.0);
+            let length = match rest.weights.is_empty() {
+                true => rest.tokens.len(),
+                false => rest.weights.iter().take_while(|other| **other == weight).count(),
+            };
+            let run = rest.part(0, length).tokens;
+            rest = rest.part(length, usize::MAX - length);
+            (!run.is_empty()).then_some((run, weight))
+        })
+    }
+}
+
 /// The sum of a loss, and over how many targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossSum {
-    /// Nats.
+    /// Nats, each row's times its weight.
     pub nats: f64,
     /// Targets.
     pub count: u64,
@@ -45,37 +80,34 @@ impl std::ops::AddAssign for LossSum {
     }
 }
 
-/// `scale` times the summed cross-entropy of predicting one target from each row of `input` (rows × width), and
-/// the unscaled sum.
+/// The scaled sum of the weighted cross-entropies of predicting one target from each row of `input` (rows × width),
+/// and the unscaled sum.
 ///
 /// The logits exist in pieces of some rows only; each piece gives its gradients at once, so this must end the
 /// computation: the loss that is run backwards is this one, or a sum in which it has weight one.
 ///
 /// # Panics
-/// If the shapes do not fit or a target is not in the vocabulary.
-pub fn cross_entropy(
-    tape: &mut Tape,
-    input: Var,
-    vocabulary: Vocabulary<'_>,
-    targets: &[u32],
-    scale: f32,
-) -> (Var, LossSum) {
+/// If the shapes do not fit, a target is not in the vocabulary, or a weight is no number.
+pub fn cross_entropy(tape: &mut Tape, input: Var, vocabulary: Vocabulary<'_>, targets: Targets<'_>) -> (Var, LossSum) {
     let x = input.value().clone();
-    assert_eq!(x.rows(), targets.len(), "each row needs one target");
+    let Targets { tokens, weights, scale } = targets;
+    assert_eq!(x.rows(), tokens.len(), "each row needs one target");
+    assert!(weights.is_empty() || weights.len() == tokens.len(), "each row needs one weight, or none has one");
+    assert!(weights.iter().all(|weight| weight.is_finite()), "a weight is no number");
     let precision = tape.precision().of_head();
     let factor = precision.factor(&x);
     let matrix = precision.weight(vocabulary.matrix.value());
-    let tokens = vocabulary.matrix.value().rows();
-    let rows_at_once = logits_rows(tokens);
-    let mut sum = LossSum { nats: 0.0, count: targets.len() as u64 };
+    let rows_at_once = logits_rows(vocabulary.matrix.value().rows());
+    let mut sum = LossSum { nats: 0.0, count: tokens.len() as u64 };
     let mut dx = input.needs_grad().then(|| Buffer::scratch(x.len()));
-    for (piece, targets) in targets.chunks(rows_at_once).enumerate() {
+    for start in (0..tokens.len()).step_by(rows_at_once) {
         let columns = x.columns();
-        let rows = piece * rows_at_once..piece * rows_at_once + targets.len();
+        let targets = targets.part(start, rows_at_once);
+        let rows = start..start + targets.tokens.len();
         let range = rows.start * columns..rows.end * columns;
         let x = factor.matrix().rows(rows);
-        let mut piece = Piece::new(precision, x, matrix.matrix(), vocabulary.bias, targets.len());
-        sum.nats += piece.loss(targets, scale);
+        let mut piece = Piece::new(precision, x, matrix.matrix(), vocabulary.bias, targets.tokens.len());
+        sum.nats += piece.loss(targets);
         piece.bias_gradient(tape);
         precision.round_gradient(&mut piece.logits);
         if let Some(dx) = &mut dx {
@@ -110,10 +142,18 @@ impl<'a> Piece<'a> {
     }
 
     /// The summed loss; turns the logits into their gradient.
-    fn loss(&mut self, targets: &[u32], scale: f32) -> f64 {
-        let mut losses = vec![0.0; targets.len()];
-        loss::cross_entropy(&mut self.logits, targets, scale, &mut losses);
-        losses.iter().map(|&nats| f64::from(nats)).sum()
+    fn loss(&mut self, targets: Targets<'_>) -> f64 {
+        let (mut losses, mut nats) = (vec![0.0; targets.tokens.len()], 0.0);
+        let (mut logits, mut rest) = (&mut *self.logits, &mut *losses);
+        let vocabulary = logits.len() / rest.len().max(1);
+        for (tokens, weight) in targets.runs() {
+            let (own, others) = std::mem::take(&mut logits).split_at_mut(tokens.len() * vocabulary);
+            let (losses, left) = std::mem::take(&mut rest).split_at_mut(tokens.len());
+            loss::cross_entropy(own, tokens, targets.scale * weight, losses);
+            nats += f64::from(weight) * losses.iter().map(|&nats| f64::from(nats)).sum::<f64>();
+            (logits, rest) = (others, left);
+        }
+        nats
     }
 
     fn gradient(&self) -> Matrix<'_> {

@@ -22,6 +22,6 @@ pub use embedding::{embed, gather_rows};
 pub use general::{add, multiply, scale, sum};
 pub use linear::{linear_group, logits};
 pub use lora::{Lora, add_lora};
-pub use loss::{LossSum, Vocabulary, cross_entropy, logits_rows};
+pub use loss::{LossSum, Targets, Vocabulary, cross_entropy, logits_rows};
 pub use norm::{Norm, add_branch, add_norm};
 pub use recompute::recompute;

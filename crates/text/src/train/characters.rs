@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use luban_base::cancel::Cancel;
 use serde_json::{Map, Value, json};
 
-use super::{END_OF_TEXT, VOCAB_SIZE_MAX, special_token};
+use super::{END_OF_TEXT, SPECIAL_MAX, VOCAB_SIZE_MAX, special_token};
 use crate::{Error, Result};
 
 /// The token of every character that the texts did not have.
 pub const UNKNOWN: &str = "<|unknown|>";
+/// Special tokens that each of these tokenizers has.
+const OWN: usize = 2;
 
 /// Every character of the texts, in the order of their code points.
 pub(super) fn of(texts: impl Iterator<Item = String>, cancel: &Cancel) -> Result<BTreeSet<char>> {
@@ -22,26 +24,27 @@ pub(super) fn of(texts: impl Iterator<Item = String>, cancel: &Cancel) -> Result
     }
     match characters.len() {
         0 => Err(Error::NoText),
-        found if found + 2 > VOCAB_SIZE_MAX => Err(Error::Option {
+        found if found + OWN + SPECIAL_MAX > VOCAB_SIZE_MAX => Err(Error::Option {
             what: "the number of characters",
             found: found.to_string(),
-            expected: format!("at most {}", VOCAB_SIZE_MAX - 2),
+            expected: format!("at most {}", VOCAB_SIZE_MAX - OWN - SPECIAL_MAX),
         }),
         _ => Ok(characters),
     }
 }
 
 /// The file, as Hugging Face's library writes it: BPE without merges, whose words are whole texts. Ids: 0 the end of a
-/// text, 1 the unknown character, then the characters.
-pub(super) fn file(characters: &BTreeSet<char>) -> Value {
-    let special = [END_OF_TEXT, UNKNOWN].into_iter().map(str::to_owned);
-    let tokens = special.chain(characters.iter().map(char::to_string));
+/// text, 1 the unknown character, then the characters, then the other special tokens.
+pub(super) fn file(characters: &BTreeSet<char>, special: &[String]) -> Value {
+    let own = [END_OF_TEXT, UNKNOWN].map(str::to_owned);
+    let tokens = own.iter().cloned().chain(characters.iter().map(char::to_string)).chain(special.iter().cloned());
     let vocab: Map<String, Value> = tokens.zip(0_u32..).map(|(token, id)| (token, Value::from(id))).collect();
+    let added: Vec<Value> = own.iter().chain(special).map(|token| special_token(&vocab[token], token)).collect();
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": [special_token(0, END_OF_TEXT), special_token(1, UNKNOWN)],
+        "added_tokens": added,
         "normalizer": null,
         "pre_tokenizer": null,
         "post_processor": null,

@@ -21,6 +21,12 @@ pub use characters::UNKNOWN;
 
 /// The special token of every tokenizer that is trained here: it ends documents, and begins the first.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// Hides another token, for objectives that mask.
+pub const MASK: &str = "<|mask|>";
+/// Stand before what comes first, in the middle and last in a text, for filling in the middle (Bavarian et al. 2022).
+pub const FILL_IN_THE_MIDDLE: [&str; 3] = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"];
+/// Most special tokens beside the end of text.
+const SPECIAL_MAX: usize = 1024;
 
 /// How text is cut into words before BPE; no token crosses a cut.
 ///
@@ -48,14 +54,16 @@ pub enum Kind {
     Characters,
 }
 
-/// How to train a tokenizer. All but the kind and the stop flag is for BPE.
+/// How to train a tokenizer. All but the kind, the further special tokens and the stop flag is for BPE.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
     /// What to train.
     pub kind: Kind,
-    /// Tokens in all: the special one, 256 bytes, and merges. Fewer come out where the text has no more pairs that
+    /// Tokens in all: the special ones, 256 bytes, and merges. Fewer come out where the text has no more pairs that
     /// occur twice.
     pub vocab_size: usize,
+    /// Special tokens beside the end of text, such as [`MASK`]; their ids come last.
+    pub special: Vec<String>,
     /// Bytes of text to learn from. Of more text a random sample of whole documents is taken; this bounds memory.
     pub sample_bytes: usize,
     /// Chooses the sample.
@@ -66,7 +74,14 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { kind: Kind::Bpe, vocab_size: 2048, sample_bytes: 16 << 20, seed: 0, cancel: Cancel::new() }
+        Self {
+            kind: Kind::Bpe,
+            vocab_size: 2048,
+            special: Vec::new(),
+            sample_bytes: 16 << 20,
+            seed: 0,
+            cancel: Cancel::new(),
+        }
     }
 }
 
@@ -76,51 +91,68 @@ pub(crate) fn train(
     options: &TrainOptions,
     observer: &dyn Observer,
 ) -> Result<String> {
+    check_special(&options.special)?;
     let file = match options.kind {
         Kind::Bpe => bpe(texts, options, observer)?,
-        Kind::Characters => characters::file(&characters::of(texts, &options.cancel)?),
+        Kind::Characters => characters::file(&characters::of(texts, &options.cancel)?, &options.special),
     };
     Ok(serde_json::to_string_pretty(&file).expect("a JSON value is always written") + "\n")
 }
 
 fn bpe(texts: impl Iterator<Item = String>, options: &TrainOptions, observer: &dyn Observer) -> Result<Value> {
-    check(options)?;
+    check_size(options)?;
     let sample = sample::draw(texts, options)?;
     let words = words::count(&sample, &options.cancel)?;
-    let rules = merges::learn(&words, options, observer)?;
-    if rules.vocab_size() < options.vocab_size {
+    let learnt = TrainOptions { vocab_size: options.vocab_size - options.special.len(), ..options.clone() };
+    let rules = merges::learn(&words, &learnt, observer)?;
+    let size = rules.vocab_size() + options.special.len();
+    if size < options.vocab_size {
         let text = format!(
-            "the tokenizer has {} tokens instead of {}: the text has no more pairs of tokens that occur twice",
-            rules.vocab_size(),
+            "the tokenizer has {size} tokens instead of {}: the text has no more pairs of tokens that occur twice",
             options.vocab_size
         );
         observer.event(&Event::Note(&text));
     }
-    Ok(file(&rules))
+    Ok(file(&rules, &options.special))
 }
 
 /// A line of `added_tokens`.
-fn special_token(id: u32, content: &str) -> Value {
+fn special_token(id: &Value, content: &str) -> Value {
     json!({
         "id": id, "content": content, "single_word": false,
         "lstrip": false, "rstrip": false, "normalized": false, "special": true,
     })
 }
 
-fn check(options: &TrainOptions) -> Result<()> {
-    if (VOCAB_SIZE_MIN..=VOCAB_SIZE_MAX).contains(&options.vocab_size) {
+fn check_size(options: &TrainOptions) -> Result<()> {
+    let (least, found) = (VOCAB_SIZE_MIN + options.special.len(), options.vocab_size);
+    if (least..=VOCAB_SIZE_MAX).contains(&found) {
         return Ok(());
     }
-    Err(Error::Option {
-        what: "vocab-size",
-        found: options.vocab_size.to_string(),
-        expected: format!("{VOCAB_SIZE_MIN} to {VOCAB_SIZE_MAX}"),
-    })
+    let expected = format!("{least} to {VOCAB_SIZE_MAX}");
+    Err(Error::Option { what: "vocab-size", found: found.to_string(), expected })
 }
 
-/// The file, as Hugging Face's library writes it. Ids: 0 the special token, 1 to 256 the bytes in order, then the
-/// merged tokens in the order they were learnt.
-fn file(rules: &merges::Rules) -> Value {
+fn check_special(special: &[String]) -> Result<()> {
+    let fail = |what, found: String, expected| Err(Error::Option { what, found, expected });
+    if special.len() > SPECIAL_MAX {
+        return fail("the number of special tokens", special.len().to_string(), format!("at most {SPECIAL_MAX}"));
+    }
+    // One of a single character could be the spelling of a byte, or a character of the texts.
+    let own = [END_OF_TEXT, UNKNOWN];
+    let taken = |index: usize, token: &String| special[..index].contains(token) || own.contains(&&**token);
+    match special.iter().enumerate().find(|(index, token)| token.chars().count() < 2 || taken(*index, token)) {
+        Some((_, token)) => {
+            let expected = "tokens of two characters or more, each once".to_owned();
+            fail("a special token", format!("{token:?}"), expected)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The file, as Hugging Face's library writes it. Ids: 0 the end of text, 1 to 256 the bytes in order, then the merged
+/// tokens in the order they were learnt, then the other special tokens.
+fn file(rules: &merges::Rules, special: &[String]) -> Value {
     let table = alphabet::byte_to_char();
     let spelled: Vec<String> = rules.tokens().iter().map(|bytes| alphabet::spell(bytes, &table)).collect();
     let merges: Vec<[&str; 2]> = rules
@@ -129,14 +161,16 @@ fn file(rules: &merges::Rules) -> Value {
         .map(|&(left, right)| [spelled[left as usize].as_str(), spelled[right as usize].as_str()])
         .collect();
     let mut vocab = Map::from_iter([(END_OF_TEXT.to_string(), Value::from(0))]);
-    vocab.extend(spelled.iter().zip(1_u32..).map(|(token, id)| (token.clone(), Value::from(id))));
+    vocab.extend(spelled.iter().chain(special).zip(1_u32..).map(|(token, id)| (token.clone(), Value::from(id))));
+    let added = std::iter::once(END_OF_TEXT).chain(special.iter().map(String::as_str));
+    let added: Vec<Value> = added.map(|token| special_token(&vocab[token], token)).collect();
     let byte_level =
         json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": [special_token(0, END_OF_TEXT)],
+        "added_tokens": added,
         "normalizer": null,
         "pre_tokenizer": {
             "type": "Sequence",

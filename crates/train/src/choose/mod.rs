@@ -121,6 +121,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
     let (context, sequences) = choose_batch(options, &spec)?;
     let mut plan = Plan {
         objective: options.objective.clone(),
+        objective_settings: options.objective_settings(),
         precision,
         context,
         sequences,
@@ -137,6 +138,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         optimizer_states: options.optimizer_states,
         shuffle_sequences: SHUFFLE_SEQUENCES,
         strata: 1,
+        mix: Vec::new(),
         dropout: options.dropout,
         document_mask: options.document_mask,
         seed: options.seed,
@@ -151,14 +153,14 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
     let steps = plan.schedule.steps;
     let warmup = ((steps as f64 * WARMUP_SHARE).ceil() as u64).min(WARMUP_STEPS_MAX);
     plan.schedule.warmup_steps = options.warmup.unwrap_or(warmup).min(steps);
-    plan.strata = strata(plan.tokens(), task.corpus_bytes);
+    plan.strata = strata(plan.tokens() as f64 * options.first_share(), task.corpus_bytes);
     notes.push(describe(&plan, step_s));
     if plan.context < plan.spec.context && plan.spec.position == Position::Learned {
         notes
             .push(format!("positions from {} on are not trained: the model has them, but knows nothing", plan.context));
     }
     if plan.strata > 1 {
-        plan.shuffle_sequences = SHUFFLE_SEQUENCES_OF_STRATA;
+        plan.shuffle_sequences = shuffle_sequences(plan.strata);
         notes.push(format!("the corpus is larger than the run: of each document about 1/{} is read", plan.strata));
     }
     Ok(Choice { plan, notes, step_s })
@@ -166,9 +168,14 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
 
 /// How many passes the loader's epoch has: so many that the run reads at least one whole pass, and with it a fair
 /// sample of the corpus; 1 if the run reads all of it.
-pub fn strata(tokens: u64, corpus_bytes: u64) -> usize {
-    let runs = corpus_bytes as f64 / (tokens as f64 * BYTES_PER_TOKEN).max(1.0);
+pub fn strata(tokens: f64, corpus_bytes: u64) -> usize {
+    let runs = corpus_bytes as f64 / (tokens * BYTES_PER_TOKEN).max(1.0);
     (runs.ceil() as usize).clamp(1, STRATA_MAX)
+}
+
+/// Sequences within which a loader shuffles that reads its corpus in so many strata.
+pub fn shuffle_sequences(strata: usize) -> usize {
+    if strata > 1 { SHUFFLE_SEQUENCES_OF_STRATA } else { SHUFFLE_SEQUENCES }
 }
 
 fn choose_shape(

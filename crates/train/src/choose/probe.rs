@@ -3,13 +3,14 @@
 use luban_base::cancel::Cancel;
 use luban_base::clock::Clock;
 use luban_base::random::Stream;
+use luban_data::masking::Masker;
 use luban_model::Spec;
 use luban_model::spec::Head;
 use luban_model::training::TrainableModel;
 use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
-use crate::objective::{Causal, Example, Masked, Objective};
+use crate::objective::{Both, Causal, Example, Masked, Objective, Passage};
 use crate::optimizer::{AdamWSettings, Optimizer, Settings};
 use crate::settings::Plan;
 use crate::step::{StepDropout, StepInput, flops_per_token, train_step};
@@ -20,6 +21,8 @@ const PROBE: u64 = 0x9B0E;
 const SECONDS_MIN: f64 = 3.0;
 /// Steps that are timed at least, after one that is not.
 const TIMED_STEPS_MIN: usize = 3;
+/// Small, so that no step can run off to infinities, which are slower.
+const LEARNING_RATE: f64 = 1e-5;
 /// Tokens of a step of the probe.
 const PROBE_TOKENS: usize = 1024;
 
@@ -51,25 +54,28 @@ pub struct Machine<'a> {
 impl Speedometer for Machine<'_> {
     fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
+        let examples = random_examples(probe, sequences, probe.context);
+        let input = StepInput { examples: &examples, at_once: sequences, learning_rate: LEARNING_RATE, dropout: None };
         let optimizer = AdamWSettings::default().into();
-        let measured = Measured {
-            spec: probe,
-            precision,
-            optimizer,
-            sequences,
-            at_once: sequences,
-            length: probe.context,
-            dropout: None,
-        };
-        let step_s = self.measure(measured)?;
+        let step_s = self.measure(Measured { spec: probe, precision, optimizer, input })?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
     }
 
     fn step_seconds(&mut self, plan: &Plan) -> Result<f64> {
-        let &Plan { ref spec, precision, sequences, sequences_at_once: at_once, context: length, .. } = plan;
-        let (optimizer, dropout) = (plan.optimizer_settings(), StepDropout::of(plan, 0));
-        self.measure(Measured { spec, precision, optimizer, sequences, at_once, length, dropout })
+        let Plan { spec, precision, sequences, sequences_at_once, context, .. } = plan;
+        let masked_share = plan.masked_sequences();
+        let examples = match masked_share > 0.0 {
+            true => {
+                let masked = Masked { masker: masker(spec), shifted: true };
+                examples_of(&Both { masked, masked_share, fill_in: None }, spec, *sequences, *context)
+            }
+            false => random_examples(spec, *sequences, *context),
+        };
+        let (at_once, dropout) = (*sequences_at_once, StepDropout::of(plan, 0));
+        let input = StepInput { examples: &examples, at_once, learning_rate: LEARNING_RATE, dropout };
+        let optimizer = plan.optimizer_settings();
+        self.measure(Measured { spec, precision: *precision, optimizer, input })
     }
 }
 
@@ -78,30 +84,21 @@ struct Measured<'a> {
     spec: &'a Spec,
     precision: Precision,
     optimizer: Settings,
-    sequences: usize,
-    at_once: usize,
-    length: usize,
-    dropout: Option<StepDropout>,
+    input: StepInput<'a>,
 }
 
 impl Machine<'_> {
     /// The median seconds of a step.
     fn measure(&self, measured: Measured<'_>) -> Result<f64> {
-        let Measured { spec, precision, optimizer, sequences, at_once, length, dropout } = measured;
+        let Measured { spec, precision, optimizer, input } = measured;
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
         model.set_recompute(self.recompute);
         let mut optimizer = Optimizer::new(optimizer, &model);
-        let examples = random_examples(spec, sequences, length);
         let mut seconds = Vec::new();
         let start = self.clock.elapsed();
         loop {
             let before = self.clock.elapsed();
-            // The learning rate is small, so that no step can run off to infinities, which are slower.
-            train_step(
-                &mut model,
-                &mut optimizer,
-                StepInput { examples: &examples, at_once, learning_rate: 1e-5, dropout },
-            )?;
+            train_step(&mut model, &mut optimizer, input)?;
             let now = self.clock.elapsed();
             seconds.push((now - before).as_secs_f64());
             let measured = (now - start).as_secs_f64() >= SECONDS_MIN || now == before;
@@ -120,13 +117,21 @@ impl Machine<'_> {
 
 /// Examples of random tokens, for measuring speed.
 pub fn random_examples(spec: &Spec, sequences: usize, length: usize) -> Vec<Example> {
-    let masked = Masked { mask: 0, vocab: spec.vocab };
+    let masked = Masked { masker: masker(spec), shifted: false };
     let objective: &dyn Objective = if spec.head == Head::MaskedToken { &masked } else { &Causal };
+    examples_of(objective, spec, sequences, length)
+}
+
+fn masker(spec: &Spec) -> Masker {
+    Masker { mask: 0, vocab: spec.vocab, words: None }
+}
+
+fn examples_of(objective: &dyn Objective, spec: &Spec, sequences: usize, length: usize) -> Vec<Example> {
     let example = |sample: u64| {
         let draws = Stream::new(0, &[PROBE, sample]);
         let token = |index| draws.below_at(index, spec.vocab as u64) as u32;
-        let sequence: Vec<u32> = (0..=length as u64).map(token).collect();
-        objective.example(&sequence, draws.child(1))
+        let tokens: Vec<u32> = (0..=length as u64).map(token).collect();
+        objective.example(&Passage { sample, ..Passage::new(&tokens, draws.child(1)) })
     };
     (0..sequences as u64).map(example).collect()
 }

@@ -72,9 +72,9 @@ fn what_is_given_is_kept_and_nothing_is_measured_for_it() {
 
 #[test]
 fn a_run_that_cannot_read_all_reads_of_every_document() {
-    assert_eq!(strata(1_250_000, 25_000_000), 7);
-    assert_eq!((strata(8_333_333, 25_000_000), strata(8_333_334, 25_000_000)), (2, 1));
-    assert_eq!((strata(1, u64::MAX), strata(u64::MAX, 1), strata(0, 0)), (STRATA_MAX, 1, 1));
+    assert_eq!(strata(1_250_000.0, 25_000_000), 7);
+    assert_eq!((strata(8_333_333.0, 25_000_000), strata(8_333_334.0, 25_000_000)), (2, 1));
+    assert_eq!((strata(1.0, u64::MAX), strata(1e19, 1), strata(0.0, 0)), (STRATA_MAX, 1, 1));
     let short = chosen(&PretrainOptions { steps: Some(100), ..Default::default() }, 111.0);
     assert!(short.plan.strata > 20 && short.plan.shuffle_sequences < SHUFFLE_SEQUENCES, "{:?}", short.plan);
     assert!(short.notes.iter().any(|note| note.contains("of each document")), "{:?}", short.notes);

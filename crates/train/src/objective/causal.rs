@@ -1,11 +1,10 @@
 //! Predicting the next token (Radford et al. 2018).
 
-use luban_base::random::Stream;
-
-use super::{Entry, Example, Objective};
+use super::{Entry, Example, Objective, Passage};
 
 /// The line in the registry.
-pub const ENTRY: Entry = Entry { name: "causal", about: "predict the next token", make: |_| Ok(Box::new(Causal)) };
+pub const ENTRY: Entry =
+    Entry { name: "causal", about: "predict the next token", takes: &[], make: |_| Ok(Box::new(Causal)) };
 
 /// Each token predicts the one that follows it.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +15,11 @@ impl Objective for Causal {
         true
     }
 
-    fn example(&self, sequence: &[u32], _: Stream) -> Example {
-        match sequence {
+    fn example(&self, passage: &Passage<'_>) -> Example {
+        match passage.tokens {
             [inputs @ .., _] => {
-                let (rows, targets) = ((0..inputs.len()).collect(), sequence[1..].to_vec());
-                Example { inputs: inputs.to_vec(), rows, targets, ..Example::default() }
+                let (rows, targets) = ((0..inputs.len()).collect(), passage.tokens[1..].to_vec());
+                Example { inputs: inputs.to_vec(), rows, targets, ..Example::default() }.cut(passage.cuts())
             }
             [] => Example::default(),
         }
@@ -29,14 +28,17 @@ impl Objective for Causal {
 
 #[cfg(test)]
 mod tests {
+    use luban_base::random::Stream;
+
     use super::*;
 
     #[test]
     fn each_token_predicts_the_next() {
-        let example = Causal.example(&[5, 6, 7, 8], Stream::new(0, &[]));
+        let unused = Stream::new(0, &[]);
+        let example = Causal.example(&Passage::new(&[5, 6, 7, 8], unused));
         assert_eq!(example.inputs, [5, 6, 7]);
         assert_eq!(example.rows, [0, 1, 2]);
         assert_eq!(example.targets, [6, 7, 8]);
-        assert_eq!(Causal.example(&[], Stream::new(0, &[])), Example::default());
+        assert_eq!(Causal.example(&Passage::new(&[], unused)), Example::default());
     }
 }

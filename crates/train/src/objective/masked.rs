@@ -1,117 +1,88 @@
-//! Masked language modelling (Devlin et al. 2019).
+//! Masked language modelling (Devlin et al. 2019); [`luban_data::masking`] says which tokens are hidden.
 //!
-//! Of the positions, 15 % are chosen; of these 80 % show the mask token, 10 % a random token, 10 % the token
-//! itself. Each must be predicted from both sides.
+//! Shifted, the row before a hidden token predicts it, as the rows of a causal model predict, so that one head serves
+//! both ("masked next-token prediction", BehnamGhader et al. 2024).
 
-use luban_base::random::Stream;
-use luban_text::Tokenizer;
+use luban_data::masking::{Hidden, MASK_TOKENS, Masker};
 
-use super::{Entry, Example, Objective};
+use super::{Entry, Example, Objective, Passage, Surroundings};
 use crate::error::{Error, Result};
+
+pub use luban_data::masking::MASKED_SHARE;
 
 /// The line in the registry.
 pub const ENTRY: Entry = Entry {
     name: "masked",
     about: "predict masked tokens from both sides",
-    make: |tokenizer| Ok(Box::new(Masked::for_tokenizer(tokenizer)?)),
+    takes: &["whole-word"],
+    make: |surroundings| Ok(Box::new(Masked { masker: masker(surroundings)?, shifted: false })),
 };
 
-/// Share of the positions that are predicted.
-pub const MASKED_SHARE: f32 = 0.15;
-/// Share of the chosen ones that show the mask token.
-const SHOWN_MASK: f32 = 0.8;
-/// Share of the chosen ones that show the mask token or a random one.
-const CHANGED: f32 = 0.9;
-/// The spellings of the mask token that are known.
-const MASK_TOKENS: [&str; 3] = ["[MASK]", "<mask>", "<|mask|>"];
-
-// Three independent draws belong to each position.
-const CHOICE: u64 = 0;
-const KIND: u64 = 1;
-const REPLACEMENT: u64 = 2;
-
-/// Some tokens are hidden and must be told from the others.
-#[derive(Clone, Copy, Debug)]
+/// Some tokens are hidden and must be told from the others, on both sides.
+#[derive(Clone, Debug)]
 pub struct Masked {
-    /// The token that hides another.
-    pub mask: u32,
-    /// Entries of the vocabulary.
-    pub vocab: usize,
+    /// Hides them.
+    pub masker: Masker,
+    /// Whether the row before a hidden token predicts it, in a model whose other sequences are causal.
+    pub shifted: bool,
 }
 
-impl Masked {
-    /// With the tokenizer's own mask token.
-    ///
-    /// # Errors
-    /// If it has none.
-    pub fn for_tokenizer(tokenizer: &Tokenizer) -> Result<Self> {
-        let mask = MASK_TOKENS.iter().find_map(|token| tokenizer.id(token));
-        let mask = mask.ok_or_else(|| Error::Setting {
-            name: "objective",
-            found: "masked".to_owned(),
-            expected: format!("a tokenizer with a mask token ({}) for it", MASK_TOKENS.join(", ")),
-        })?;
-        Ok(Self { mask, vocab: tokenizer.vocab_size() })
-    }
-
-    fn shown(&self, token: u32, position: u64, draws: Stream) -> u32 {
-        let kind = draws.child(KIND).uniform_at(position);
-        if kind < SHOWN_MASK {
-            self.mask
-        } else if kind < CHANGED {
-            draws.child(REPLACEMENT).below_at(position, self.vocab.max(1) as u64) as u32
-        } else {
-            token
-        }
-    }
+/// What hides tokens, with the tokenizer's own mask token.
+///
+/// # Errors
+/// If it has none.
+pub(super) fn masker(surroundings: &Surroundings<'_>) -> Result<Masker> {
+    let masker = Masker::for_tokenizer(surroundings.tokenizer, surroundings.settings.whole_word);
+    masker.ok_or_else(|| Error::Setting {
+        name: "objective",
+        found: surroundings.name.to_owned(),
+        expected: format!("a tokenizer with a mask token ({}) for it", MASK_TOKENS.join(", ")),
+    })
 }
 
 impl Objective for Masked {
     fn causal(&self) -> bool {
-        false
+        self.shifted
     }
 
-    fn example(&self, sequence: &[u32], draws: Stream) -> Example {
-        // The loader gives one token more than the context holds, for the shift that this objective has not.
-        let mut inputs = sequence[..sequence.len().saturating_sub(1)].to_vec();
-        let mut example = Example::default();
-        let choice = draws.child(CHOICE);
-        for (position, token) in inputs.iter_mut().enumerate() {
-            if choice.uniform_at(position as u64) < MASKED_SHARE {
-                example.rows.push(position);
-                example.targets.push(*token);
-                *token = self.shown(*token, position as u64, draws);
-            }
+    fn example(&self, passage: &Passage<'_>) -> Example {
+        // The loader gives one token more than the context holds, for the shift of what is predicted. Here it would not
+        // be seen.
+        let mut inputs = passage.tokens[..passage.tokens.len().saturating_sub(1)].to_vec();
+        let cuts = passage.cuts();
+        // The first position of a sequence has no row before it.
+        let spared = |position: usize| self.shifted && (position == 0 || cuts.contains(&position));
+        let hidden = self.masker.hide(&mut inputs, spared, passage.draws);
+        let row = |hidden: &Hidden| hidden.position - usize::from(self.shifted);
+        Example {
+            inputs,
+            rows: hidden.iter().map(row).collect(),
+            targets: hidden.iter().map(|hidden| hidden.token).collect(),
+            open: true,
+            ..Example::default()
         }
-        example.inputs = inputs;
-        example
+        .cut(cuts)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use luban_base::random::Stream;
+
     use super::*;
 
-    const MASKED_999: Masked = Masked { mask: 999, vocab: 1000 };
+    fn masked(shifted: bool) -> Masked {
+        Masked { masker: Masker { mask: 999, vocab: 1000, words: None }, shifted }
+    }
 
-    #[test]
-    fn the_shares_are_those_of_the_paper() {
-        let sequence: Vec<u32> = (0..20_001).map(|position| position % 500).collect();
-        let example = MASKED_999.example(&sequence, Stream::new(1, &[2]));
-        let chosen = example.rows.len() as f32 / 20_000.0;
-        assert!((chosen - 0.15).abs() < 0.01, "{chosen}");
-        let share = |test: &dyn Fn(usize) -> bool| {
-            (0..example.rows.len()).filter(|&index| test(index)).count() as f32 / example.rows.len() as f32
-        };
-        let masked = share(&|index| example.inputs[example.rows[index]] == 999);
-        let kept = share(&|index| example.inputs[example.rows[index]] == example.targets[index]);
-        assert!((masked - 0.8).abs() < 0.03 && (kept - 0.1).abs() < 0.02, "{masked} {kept}");
+    fn passage(tokens: &[u32]) -> Passage<'_> {
+        Passage::new(tokens, Stream::new(1, &[3]))
     }
 
     #[test]
     fn only_chosen_positions_change_and_targets_are_the_truth() {
         let sequence: Vec<u32> = (0..201).collect();
-        let example = MASKED_999.example(&sequence, Stream::new(1, &[3]));
+        let example = masked(false).example(&passage(&sequence));
         assert_eq!(example.inputs.len(), 200);
         for (position, (&token, &input)) in sequence.iter().zip(&example.inputs).enumerate() {
             match example.rows.binary_search(&position) {
@@ -119,7 +90,25 @@ mod tests {
                 Err(_) => assert_eq!(input, token),
             }
         }
-        assert_eq!(example, MASKED_999.example(&sequence, Stream::new(1, &[3])), "a pure function");
-        assert_ne!(example, MASKED_999.example(&sequence, Stream::new(1, &[4])));
+        assert!(example.open);
+    }
+
+    #[test]
+    fn shifted_rows_stand_before_what_they_predict_in_their_own_text() {
+        let sequence: Vec<u32> = (0..501).collect();
+        let segments: Vec<usize> = (0..500).step_by(7).collect();
+        let whole = masked(true).example(&passage(&sequence));
+        assert!(whole.rows.len() > 50 && whole.cuts.is_empty());
+        for (&row, &target) in whole.rows.iter().zip(&whole.targets) {
+            assert_eq!(target as usize, row + 1);
+        }
+        let cut = masked(true).example(&Passage { segments: &segments, document_mask: true, ..passage(&sequence) });
+        assert!(!cut.rows.is_empty() && cut.rows.len() < whole.rows.len());
+        assert!(cut.rows.iter().all(|row| (row + 1) % 7 != 0), "{:?}", cut.rows);
+        assert!(
+            (0..500).step_by(7).all(|start| cut.inputs[start] == sequence[start]),
+            "nothing hides what nothing tells"
+        );
+        assert_eq!(cut.cuts, segments[1..]);
     }
 }

@@ -31,6 +31,15 @@ pub enum Entry {
         /// Bits a byte of text.
         bits_per_byte: f64,
     },
+    /// One of the losses that the one before it is made of.
+    ValidationPart {
+        /// Steps done.
+        step: u64,
+        /// What it is called.
+        name: String,
+        /// Mean loss, nats a token.
+        loss: f64,
+    },
     /// A text of the model's own.
     Sample {
         /// Steps done.
@@ -87,6 +96,7 @@ impl Entry {
             Self::Step(step) => step.step,
             Self::Session { step, .. }
             | Self::Validation { step, .. }
+            | Self::ValidationPart { step, .. }
             | Self::Sample { step, .. }
             | Self::Peak { step, .. }
             | Self::Note { step, .. }

@@ -168,6 +168,7 @@ impl Observer for Recorder<'_> {
             Event::Step(step) => Entry::Step(figures(&step, self.unix_s())),
             Event::Sample { step, text } => Entry::Sample { step, text: text.to_owned() },
             Event::Validation { step, loss, bits_per_byte } => Entry::Validation { step, loss, bits_per_byte },
+            Event::ValidationPart { step, name, loss } => Entry::ValidationPart { step, name: name.to_owned(), loss },
             _ => return,
         };
         self.add(entry);
@@ -216,6 +217,9 @@ fn show(events: &mut EventFile, entry: &Entry, unix_s: f64, share: Option<f64>) 
         }
         Entry::Validation { step, loss, bits_per_byte } => {
             events.scalars(unix_s, *step, &[("validation/loss", *loss), ("validation/bits_per_byte", *bits_per_byte)])
+        }
+        Entry::ValidationPart { step, name, loss } => {
+            events.scalars(unix_s, *step, &[(&format!("validation/{name}_loss"), *loss)])
         }
         Entry::Sample { step, text } => events.text(unix_s, *step, "sample", text),
         _ => Ok(()),

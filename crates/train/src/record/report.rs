@@ -1,5 +1,7 @@
 //! The report: one page that needs nothing else, with the run's charts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -53,13 +55,14 @@ pub enum Ending {
 /// learning rate, the mean and greatest norm of the gradient, tokens a second and the resident bytes.
 pub fn data(header: &Header, ending: &Ending, figures: Value, entries: impl Iterator<Item = Entry>) -> Value {
     let mut points = Points::new(header.steps_total.div_ceil(POINTS_MAX).max(1));
-    let mut validations = Vec::new();
+    let (mut validations, mut parts) = (Vec::new(), BTreeMap::<String, Vec<Value>>::new());
     let [mut samples, mut notes, mut sessions] = [const { Vec::new() }; 3];
     let mut peak_gflops = None;
     for entry in entries {
         match entry {
             Entry::Step(step) => points.add(step),
             Entry::Validation { step, loss, bits_per_byte } => validations.push(json!([step, loss, bits_per_byte])),
+            Entry::ValidationPart { step, name, loss } => parts.entry(name).or_default().push(json!([step, loss])),
             Entry::Sample { step, text } => keep(&mut samples, json!([step, text])),
             Entry::Note { step, text } => keep(&mut notes, json!([step, text, false])),
             Entry::Warning { step, text } => keep(&mut notes, json!([step, text, true])),
@@ -73,6 +76,7 @@ pub fn data(header: &Header, ending: &Ending, figures: Value, entries: impl Iter
         "figures": figures,
         "points": points.finish(),
         "validations": validations,
+        "validation_parts": parts,
         "samples": samples,
         "notes": notes,
         "sessions": sessions,

@@ -10,14 +10,15 @@ use luban_base::clock::SystemClock;
 use luban_base::progress::{Event, Observer, Silent};
 use luban_base::random::Stream;
 use luban_text::{Tokenizer, TrainOptions};
-use luban_train::objective::{Causal, Example, Objective};
-use luban_train::{Context, Outcome, PretrainOptions, Result, pretrain};
+use luban_train::objective::{Causal, Example, Objective, Passage};
+use luban_train::{Context, Materials, Outcome, PretrainOptions, Result, pretrain};
 
 /// What tests train with.
 pub struct Fixture {
     pub dir: PathBuf,
     pub keys: Keys,
     pub corpus: Artifact,
+    pub mix: Vec<Artifact>,
     pub tokenizer: Artifact,
 }
 
@@ -63,16 +64,30 @@ impl Fixture {
     }
 
     /// Gives the tokenizer a mask token.
-    pub fn with_mask_token(mut self) -> Self {
+    pub fn with_mask_token(self) -> Self {
+        self.with_special_tokens(&["[MASK]"])
+    }
+
+    /// Gives the tokenizer special tokens.
+    pub fn with_special_tokens(mut self, tokens: &[&str]) -> Self {
         let mut json: serde_json::Value =
             serde_json::from_slice(&self.tokenizer.read("tokenizer.json").unwrap()).unwrap();
-        let mut token = json["added_tokens"][0].clone();
-        token["content"] = "[MASK]".into();
-        token["id"] = 320.into();
-        json["added_tokens"].as_array_mut().unwrap().push(token);
+        for (content, id) in tokens.iter().zip(320..) {
+            let mut token = json["added_tokens"][0].clone();
+            token["content"] = (*content).into();
+            token["id"] = id.into();
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        }
         let writer = ArtifactWriter::create(&self.dir.join("tokenizer"), Kind::Tokenizer).unwrap();
         writer.write("tokenizer.json", json.to_string().as_bytes()).unwrap();
         self.tokenizer = writer.commit(&self.keys).unwrap();
+        self
+    }
+
+    /// Adds a corpus of other texts.
+    pub fn with_other_corpus(mut self, name: &str, texts: &[String]) -> Self {
+        write_corpus(&self.dir.join(name), texts, &self.keys);
+        self.mix.push(Artifact::open(&self.dir.join(name)).unwrap());
         self
     }
 
@@ -82,6 +97,7 @@ impl Fixture {
             dir: dir.to_owned(),
             keys: Keys::load_or_create(&dir.join("home")).unwrap(),
             corpus: Artifact::open(&dir.join("corpus")).unwrap(),
+            mix: Vec::new(),
             tokenizer: Artifact::open(&dir.join("tokenizer")).unwrap(),
         }
     }
@@ -89,7 +105,8 @@ impl Fixture {
     /// Runs to the end, or until the observer's cancellation.
     pub fn run(&self, options: &PretrainOptions, name: &str, observer: &Watcher) -> Result<Outcome> {
         let context = Context { keys: &self.keys, observer, cancel: &observer.cancel, clock: &SystemClock::default() };
-        pretrain(options, &self.corpus, &self.tokenizer, &self.dir.join(name), context)
+        let materials = Materials { corpus: &self.corpus, mix: &self.mix, tokenizer: &self.tokenizer };
+        pretrain(options, materials, &self.dir.join(name), context)
     }
 
     /// Runs to the end.
@@ -152,6 +169,7 @@ pub struct Watcher {
 pub struct Seen {
     pub losses: Vec<(u64, f64)>,
     pub validations: Vec<(u64, f64, f64)>,
+    pub parts: Vec<(u64, String, f64)>,
     pub samples: Vec<String>,
     pub notes: Vec<String>,
     pub checkpoints: Vec<u64>,
@@ -175,6 +193,7 @@ impl Observer for Watcher {
                 }
             }
             Event::Validation { step, loss, bits_per_byte } => seen.validations.push((*step, *loss, *bits_per_byte)),
+            Event::ValidationPart { step, name, loss } => seen.parts.push((*step, (*name).to_owned(), *loss)),
             Event::Sample { text, .. } => seen.samples.push((*text).to_owned()),
             Event::Note(text) | Event::Warning(text) => seen.notes.push((*text).to_owned()),
             Event::Checkpoint { step } => {
@@ -202,7 +221,7 @@ pub fn sequences(seed: u64, count: u64) -> Vec<Example> {
             token
         };
         let tokens: Vec<u32> = (0..33).map(&mut next).collect();
-        Causal.example(&tokens, draws)
+        Causal.example(&Passage::new(&tokens, draws))
     };
     (0..count).map(sequence).collect()
 }

@@ -62,6 +62,7 @@ impl Ask {
         // More than the queue holds would be turned away for ever.
         let choices_max = CHOICES_MAX.min(app.engine.queue_max());
         let n = fields.integer("n", 1..=N_MAX.min(choices_max as i64))?.unwrap_or(1) as usize;
+        let suffix = suffix(&fields, echo)?;
         let ask = Self {
             n,
             stream,
@@ -71,7 +72,7 @@ impl Ask {
             max_tokens: max_tokens.unwrap_or(MAX_TOKENS_DEFAULT.min(context)) as usize,
             sampling: sampling(&fields)?,
             stop: stops(fields.take("stop"))?,
-            prompts: prompts(fields.take("prompt"), choices_max / n, app)?,
+            prompts: prompts(fields.take("prompt"), choices_max / n, &Asked { suffix, app })?,
         };
         Ok(ask)
     }
@@ -103,9 +104,6 @@ impl Ask {
 /// answer to another question.
 fn refuse_unsupported(fields: &Fields) -> Result<(), ApiError> {
     let unsupported = |name| Err(ApiError::field(name, "is not supported by this server"));
-    if fields.text("suffix")?.is_some() {
-        return unsupported("suffix");
-    }
     for name in ["presence_penalty", "frequency_penalty"] {
         if fields.number(name, -2.0..=2.0)?.is_some_and(|penalty| penalty != 0.0) {
             return unsupported(name);
@@ -118,6 +116,14 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ApiError> {
         None => Ok(()),
         Some(Value::Object(bias)) if bias.is_empty() => Ok(()),
         Some(_) => unsupported("logit_bias"),
+    }
+}
+
+/// The text that follows what is to be written; an empty one says nothing.
+fn suffix(fields: &Fields, echo: bool) -> Result<Option<String>, ApiError> {
+    match fields.text("suffix")?.filter(|suffix| !suffix.is_empty()) {
+        Some(_) if echo => Err(ApiError::field("suffix", "is not supported together with `echo`")),
+        suffix => Ok(suffix.map(str::to_owned)),
     }
 }
 
@@ -161,19 +167,26 @@ fn stops(value: Option<Value>) -> Result<Vec<String>, ApiError> {
     }
 }
 
+/// What prompts are read with.
+struct Asked<'a> {
+    /// The text that follows the answer to each.
+    suffix: Option<String>,
+    app: &'a App,
+}
+
 /// A string, an array of strings, an array of tokens, or an array of arrays of tokens.
-fn prompts(value: Option<Value>, most: usize, app: &App) -> Result<Vec<Prompt>, ApiError> {
+fn prompts(value: Option<Value>, most: usize, asked: &Asked<'_>) -> Result<Vec<Prompt>, ApiError> {
     let prompts = match value {
-        None => vec![Prompt::from_text(String::new(), app)?],
-        Some(Value::String(text)) => vec![Prompt::from_text(text, app)?],
+        None => vec![Prompt::from_text(String::new(), asked)?],
+        Some(Value::String(text)) => vec![Prompt::from_text(text, asked)?],
         Some(Value::Array(items)) if items.first().is_some_and(Value::is_number) => {
-            vec![Prompt::from_tokens(items, app)?]
+            vec![Prompt::from_tokens(items, asked)?]
         }
         Some(Value::Array(items)) => {
             if items.len() > most {
                 return Err(ApiError::field("prompt", format!("at most {most} prompts fit in this request")));
             }
-            items.into_iter().map(|item| Prompt::from_item(item, app)).collect::<Result<_, _>>()?
+            items.into_iter().map(|item| Prompt::from_item(item, asked)).collect::<Result<_, _>>()?
         }
         Some(_) => return Err(wrong_prompt()),
     };
@@ -188,20 +201,27 @@ fn wrong_prompt() -> ApiError {
 }
 
 impl Prompt {
-    fn from_item(item: Value, app: &App) -> Result<Self, ApiError> {
+    fn from_item(item: Value, asked: &Asked<'_>) -> Result<Self, ApiError> {
         match item {
-            Value::String(text) => Self::from_text(text, app),
-            Value::Array(items) => Self::from_tokens(items, app),
+            Value::String(text) => Self::from_text(text, asked),
+            Value::Array(items) => Self::from_tokens(items, asked),
             _ => Err(wrong_prompt()),
         }
     }
 
-    fn from_text(text: String, app: &App) -> Result<Self, ApiError> {
-        let tokens = app.engine.encode_prompt(&text).map_err(|error| ApiError::field("prompt", error.to_string()))?;
+    fn from_text(text: String, Asked { suffix, app }: &Asked<'_>) -> Result<Self, ApiError> {
+        let (field, tokens) = match suffix {
+            None => ("prompt", app.engine.encode_prompt(&text)),
+            Some(suffix) => ("suffix", app.engine.encode_infilling(&text, suffix)),
+        };
+        let tokens = tokens.map_err(|error| ApiError::field(field, error.to_string()))?;
         Ok(Self { text, tokens })
     }
 
-    fn from_tokens(items: Vec<Value>, app: &App) -> Result<Self, ApiError> {
+    fn from_tokens(items: Vec<Value>, Asked { suffix, app }: &Asked<'_>) -> Result<Self, ApiError> {
+        if suffix.is_some() {
+            return Err(ApiError::field("suffix", "needs a prompt that is text"));
+        }
         let vocab = app.engine.info().vocab as u64;
         let token = |item: &Value| item.as_u64().filter(|&token| token < vocab).map(|token| token as u32);
         let tokens = items.iter().map(token).collect::<Option<Vec<u32>>>();
