@@ -11,6 +11,9 @@
 //! - [`state`]: the whole of what a resume needs.
 //! - [`monitor`]: the loss on held-out text, and samples.
 //! - [`guards`]: what stops a run, and which of its weights are kept.
+//! - [`grok`]: a demonstration of a model that understands long after it has learned by heart.
+//! - [`scale`]: how loss falls with size and text, fitted and held against a larger run.
+//! - [`plot`]: charts and pages of reports.
 //! - [`record`]: what a person looks at: history, event files for TensorBoard, the report.
 //!
 //! ```
@@ -28,13 +31,16 @@ pub mod choose;
 pub mod curve;
 mod error;
 mod export;
+pub mod grok;
 pub mod guards;
 mod inputs;
 pub mod monitor;
 pub mod objective;
 pub mod optimizer;
+pub mod plot;
 pub mod pretrain;
 pub mod record;
+pub mod scale;
 pub mod scaling;
 pub mod schedule;
 pub mod settings;

@@ -7,6 +7,7 @@ pub mod data;
 pub mod embed;
 pub mod eval;
 pub mod generate;
+pub mod grok;
 pub mod inspect;
 pub mod lineage;
 pub mod logits;
@@ -16,6 +17,7 @@ pub mod pull;
 pub mod quantize;
 pub mod quickstart;
 pub mod run;
+pub mod scale;
 pub mod serve;
 mod stage;
 pub mod tokenizer;
@@ -33,6 +35,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Start here", &["quickstart", "run", "plan"]),
     ("Build", &["data build", "tokenizer train"]),
     ("Train", &["pretrain"]),
+    ("See it happen", &["scale", "grok"]),
     ("Compress and evaluate", &["quantize", "eval perplexity", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
@@ -50,6 +53,8 @@ pub enum Command {
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Tokenizer(tokenizer::Tokenizer),
     Pretrain(pretrain::Options),
+    Scale(scale::Options),
+    Grok(grok::Options),
     Run(run::Options),
     Plan(plan::Options),
     Quantize(quantize::Options),
@@ -76,6 +81,8 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Data(data::Data::Build(options)) => data::build(options, global),
         Command::Tokenizer(tokenizer::Tokenizer::Train(options)) => tokenizer::train(options, global),
         Command::Pretrain(options) => pretrain::run(options, global),
+        Command::Scale(options) => scale::run(options, global),
+        Command::Grok(options) => grok::run(options, global),
         Command::Run(options) => run::run(&options, global),
         Command::Plan(options) => plan::run(&options, global),
         Command::Quantize(options) => quantize::run(options, global),

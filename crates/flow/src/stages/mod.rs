@@ -3,15 +3,19 @@
 
 mod data_build;
 mod eval_perplexity;
+mod grok;
 mod pretrain;
 mod quantize;
+mod scale;
 mod serve;
 mod tokenizer_train;
 
 pub use data_build::DataBuild;
 pub use eval_perplexity::EvalPerplexity;
+pub use grok::Grok;
 pub use pretrain::Pretrain;
 pub use quantize::Quantize;
+pub use scale::Scale;
 pub use serve::Serve;
 pub use tokenizer_train::TokenizerTrain;
 

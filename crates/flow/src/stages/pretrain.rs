@@ -61,7 +61,7 @@ pub struct Pretrain {
     /// Steps over which the learning rate rises
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
-    /// How the learning rate falls: cosine or linear
+    /// How the learning rate falls: cosine, linear, or wsd, which keeps it until the last fifth of the steps
     #[arg(long, value_name = "NAME", default_value = "cosine", value_parser = super::word::<Decay>)]
     pub decay: Decay,
     /// Weight decay of AdamW
@@ -150,6 +150,7 @@ impl Pretrain {
             at_once: self.at_once,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
+            ..PretrainOptions::default()
         })
     }
 }

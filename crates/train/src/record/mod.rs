@@ -26,6 +26,7 @@ use history::History;
 use tensorboard::EventFile;
 
 pub use history::{Entry, Step};
+pub(crate) use report::style;
 pub use report::{Ending, Header, data, page};
 
 /// Name of the report, in the model's artifact and in the folder of the record.

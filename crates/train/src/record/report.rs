@@ -81,6 +81,12 @@ pub fn data(header: &Header, ending: &Ending, figures: Value, entries: impl Iter
     })
 }
 
+/// The page's style, which other reports share.
+pub(crate) fn style() -> &'static str {
+    let after = PAGE.split_once("<style>").map_or("", |(_, after)| after);
+    after.split_once("</style>").map_or("", |(style, _)| style)
+}
+
 /// The page with its data inside.
 pub fn page(data: &Value) -> String {
     // Within a script element only `<` could end it or begin a comment.
