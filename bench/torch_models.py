@@ -110,6 +110,8 @@ class GptShape:
     heads: int
     positions: int
     is_bert: bool = False
+    # Of the embedding and of what each part of a block adds, as in luban; attention's own weights keep theirs.
+    dropout: float = 0.0
 
 
 class Gpt(nn.Module):
@@ -131,6 +133,8 @@ class Gpt(nn.Module):
         hidden = self.tokens(inputs) + self.positions.weight[: inputs.shape[1]]
         if self.shape.is_bert:
             hidden = self.norm(hidden)
+        if self.shape.dropout:
+            hidden = F.dropout(hidden, self.shape.dropout, self.training)
         for block in self.blocks:
             hidden = block(hidden)
         return hidden if self.shape.is_bert else self.norm(hidden)
@@ -146,7 +150,7 @@ class Gpt(nn.Module):
 class GptBlock(nn.Module):
     def __init__(self, shape):
         super().__init__()
-        self.heads, self.is_bert = shape.heads, shape.is_bert
+        self.heads, self.is_bert, self.dropout = shape.heads, shape.is_bert, shape.dropout
         self.qkv = nn.Linear(shape.width, 3 * shape.width)
         self.out = nn.Linear(shape.width, shape.width)
         self.up = nn.Linear(shape.width, 4 * shape.width)
@@ -156,10 +160,13 @@ class GptBlock(nn.Module):
 
     def forward(self, x):
         if self.is_bert:
-            x = self.norm1(x + self.attention(x))
-            return self.norm2(x + self.down(F.gelu(self.up(x))))
-        x = x + self.attention(self.norm1(x))
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+            x = self.norm1(x + self.dropped(self.attention(x)))
+            return self.norm2(x + self.dropped(self.down(F.gelu(self.up(x)))))
+        x = x + self.dropped(self.attention(self.norm1(x)))
+        return x + self.dropped(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
+
+    def dropped(self, branch):
+        return F.dropout(branch, self.dropout, self.training) if self.dropout else branch
 
     def attention(self, x):
         batch, length, width = x.shape

@@ -2,7 +2,8 @@
 
     train_torch.py CONFIG [--mode f32|bf16] [--compile] [--threads 2] [--steps 5]
 
-CONFIG is tiny, small, gpt2_b4 (GPT-2 124M), bert (BERT-base, masked LM) or llama (SmolLM2-135M). A step is forward,
+CONFIG is tiny, small, gpt2_b4 (GPT-2 124M), bert (BERT-base, masked LM), llama (SmolLM2-135M) or shakespeare (nanoGPT's
+10.7 million parameters for characters, with its dropout). A step is forward,
 backward and fused AdamW on a batch of random tokens; the median is reported. bf16 is autocast with f32 weights,
 gradients and optimizer state. `gflops` counts matrix products: 6 a weight and token, causal attention at half of
 full, a masked LM's head on 15 % of the positions.
@@ -26,6 +27,7 @@ CONFIGS = {
     "gpt2_b4": (GptShape(vocab=50257, layers=12, width=768, heads=12, positions=512), 4, 256),
     "bert": (GptShape(vocab=30522, layers=12, width=768, heads=12, positions=512, is_bert=True), 8, 128),
     "llama": (SMOLLM2, 2, 512),
+    "shakespeare": (GptShape(vocab=67, layers=6, width=384, heads=6, positions=256, dropout=0.2), 32, 256),
 }
 
 

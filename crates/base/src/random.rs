@@ -26,6 +26,16 @@ impl Stream {
         Self { key: self.key, path: mix(self.path ^ mix(label)) }
     }
 
+    /// The key of the generator, which is the seed.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
+    /// What the path of labels came to: the upper half of the generator's counter, the index being the lower.
+    pub fn path(&self) -> u64 {
+        self.path
+    }
+
     /// Four independent words for the index.
     pub fn block_at(&self, index: u64) -> [u32; 4] {
         let counter = [index as u32, (index >> 32) as u32, self.path as u32, (self.path >> 32) as u32];

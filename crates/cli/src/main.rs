@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod dashboard;
 mod format;
 mod help;
 mod output;

@@ -49,6 +49,14 @@ pub enum Error {
         /// Which data.
         place: String,
     },
+    /// A source that is given for one side of a corpus and has nothing for it.
+    #[error("nothing is left of {place} for {split}: its texts were dropped by the rules, or as duplicates")]
+    EmptySide {
+        /// Which data.
+        place: String,
+        /// The side.
+        split: crate::Split,
+    },
     /// A line of a JSONL file that does not hold what it should.
     #[error("{}: line {line}: {reason}", path.display())]
     Line {

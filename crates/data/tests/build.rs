@@ -200,6 +200,61 @@ fn bad_sources_are_one_clear_sentence() {
 }
 
 #[test]
+fn validation_can_have_a_source_of_its_own() {
+    let place = Place::new();
+    for number in 0..20 {
+        place.write(&format!("train/{number}.txt"), text(number));
+        place.write(&format!("valid/{number}.txt"), text(100 + number));
+    }
+    // What stands on both sides is taken out of training.
+    place.write("train/again.txt", text(105));
+    place.write("valid/short.txt", " ");
+    let given = |options: &mut luban_data::BuildOptions| {
+        options.source = luban_data::Source::Path(place.data().join("train"));
+        options.valid = Some(luban_data::Source::Path(place.data().join("valid")));
+    };
+    let artifact = place.build_with(given).unwrap();
+    let (train, valid) = (documents(&artifact, Split::Train), documents(&artifact, Split::Valid));
+    assert_eq!((train.len(), valid.len()), (20, 20));
+    assert!(names(&valid).iter().all(|name| name.starts_with("valid/")), "{:?}", names(&valid));
+    assert!(!names(&train).contains("again.txt") && names(&train).contains("7.txt"));
+    assert_eq!(sources(&artifact).len(), 42);
+    let fingerprint = |change: &dyn Fn(&mut luban_data::BuildOptions)| {
+        let mut options = luban_data::BuildOptions::new(luban_data::Source::Path(place.data().join("train")));
+        change(&mut options);
+        options.source_fingerprint().unwrap()
+    };
+    let before = fingerprint(&given);
+    place.write("valid/more.txt", text(300));
+    assert!(fingerprint(&given) != before && fingerprint(&|_| ()) != before);
+    // A side without anything is named.
+    let empty = place.build_with(|options| {
+        given(options);
+        options.valid = Some(luban_data::Source::Path(place.data().join("valid/short.txt")));
+    });
+    let message = empty.unwrap_err().to_string();
+    assert!(message.contains("short.txt for validation"), "{message}");
+}
+
+#[test]
+fn all_of_a_curated_text_can_be_kept() {
+    let place = Place::new();
+    let poem = "la la la\n".repeat(20);
+    for name in ["a.txt", "b.txt", "c.txt"] {
+        place.write(name, &poem);
+    }
+    place.write("d.txt", "O!");
+    place.write("latin.txt", b"caf\xE9 au lait");
+    let dropped = Report::open(&place.build().unwrap()).unwrap().dropped;
+    assert!(dropped.contains_key(report::EXACT_DUPLICATE) && dropped.contains_key("too-short"), "{dropped:?}");
+    let artifact = place.build_with(|options| (options.keep_all, options.valid_share) = (true, 0.3)).unwrap();
+    let all: Vec<Document> = [Split::Train, Split::Valid].map(|split| documents(&artifact, split)).concat();
+    assert_eq!(names(&all), BTreeSet::from(["a.txt", "b.txt", "c.txt", "d.txt"]));
+    let report = Report::open(&artifact).unwrap();
+    assert_eq!(report.dropped.keys().collect::<Vec<_>>(), ["not-utf8"]);
+}
+
+#[test]
 fn a_failed_or_cancelled_build_leaves_the_old_corpus() {
     let place = Place::new();
     place.write("a.txt", text(1));

@@ -6,7 +6,7 @@ use common::{least_seconds, numbers};
 use luban_kernels::Accumulate;
 use luban_kernels::attention::{self, Gradients, Inputs, Saved, Shape, cached};
 use luban_kernels::pool::{self, Pool};
-use luban_kernels::{activation, loss, norm, optim, rotary};
+use luban_kernels::{activation, dropout, loss, norm, optim, rotary};
 
 fn main() {
     for threads in [1, 2] {
@@ -73,6 +73,9 @@ fn rows(rows: usize, width: usize) {
     ns("gated silu", &mut || activation::forward(activation::Kind::Silu, &x, Some(&dx), &mut y));
     ns("gelu", &mut || activation::forward(activation::Kind::GeluErf, &x, None, &mut y));
     ns("its backward", &mut || activation::backward(activation::Kind::GeluErf, &x, &x, &mut y));
+    let runs = [dropout::Run { rows, path: 1 }];
+    let mask = dropout::Mask { dropped: dropout::probability(0.2), key: [1, 2], runs: &runs };
+    ns("dropout and sum", &mut || dropout::add_to(&x, &mut y, &mask));
     let mut logits = x.clone();
     ns("cross entropy", &mut || loss::cross_entropy(&mut logits, &targets, 1.0, &mut stats));
     let (mut m, mut v) = (vec![0.0; len], vec![0.0; len]);

@@ -22,7 +22,7 @@
 //! | [`cpu`], [`pool`], [`buffer`] | instruction set, threads, aligned memory |
 //! | [`matmul`] | products, with f32 or int8 weights packed ahead |
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
-//! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`elementwise`] | the rest of a transformer |
+//! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
 //! | [`optim`], [`quantize`] | AdamW; int8 weights |
 //! | [`bf16`], [`formats`] | rounding to bf16; to fp16, and to fp8 with scales |
 //! | [`limits`] | what the machine can do at most |
@@ -34,6 +34,7 @@ pub mod attention;
 pub mod bf16;
 pub mod buffer;
 pub mod cpu;
+pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod formats;

@@ -6,7 +6,7 @@
 
 use crate::batch::Batch;
 use crate::error::Error;
-use crate::spec::Spec;
+use crate::spec::{NormPlace, Spec};
 use crate::weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelWeights, NormWeights};
 
 /// The operations of a transformer's forward, over rows of activations.
@@ -45,6 +45,14 @@ pub trait Executor {
     /// The non-linearity of `gate`, times `up` where the model is gated.
     fn activate(&mut self, gate: Self::Rows, up: Option<Self::Rows>) -> Result<Self::Rows, Error>;
 
+    /// Runs one block; here is where an executor may wrap it.
+    fn block(&mut self, block: Block<'_, Self::Weight>, stream: Stream<Self::Rows>) -> Result<Stream<Self::Rows>, Error>
+    where
+        Self: Sized,
+    {
+        block.run(self, stream)
+    }
+
     /// Completes a sum whose parts several ranks may hold.
     fn combine(&mut self, partial: Self::Rows) -> Result<Self::Rows, Error> {
         Ok(partial)
@@ -68,39 +76,87 @@ pub fn forward<E: Executor>(
     batch: &Batch,
 ) -> Result<E::Rows, Error> {
     batch.check(spec)?;
-    let embedded = executor.embed(&weights.embedding, batch)?;
+    let mut stream = Stream { residual: executor.embed(&weights.embedding, batch)?, branch: None };
+    for (index, weights) in weights.layers.iter().enumerate() {
+        let block = Block { index, place: spec.norm.place, weights, batch };
+        stream = executor.block(block, stream)?;
+    }
     match &weights.final_norm {
-        Some(final_norm) => {
-            let (mut residual, mut branch) = (embedded, None);
-            for (index, layer) in weights.layers.iter().enumerate() {
-                let (sum, attended) = match &layer.attention_norm {
-                    Some(norm) => {
-                        let (sum, normed) = executor.add_norm(residual, branch, norm)?;
-                        (sum, attention(executor, index, layer, &normed, batch)?)
-                    }
-                    // Only the first block may have none, and there is no branch to add yet.
-                    None => {
-                        let attended = attention(executor, index, layer, &residual, batch)?;
-                        (residual, attended)
-                    }
-                };
-                let (sum, normed) = executor.add_norm(sum, Some(attended), &layer.ffn_norm)?;
-                branch = Some(feed_forward(executor, layer, &normed)?);
-                residual = sum;
-            }
-            Ok(executor.add_norm(residual, branch, final_norm)?.1)
+        Some(norm) => Ok(executor.add_norm(stream.residual, stream.branch, norm)?.1),
+        None => Ok(stream.residual),
+    }
+}
+
+/// What flows from block to block: the residual stream, and a branch that is still to be added to it.
+#[derive(Clone, Debug)]
+pub struct Stream<R> {
+    /// Rows × width.
+    pub residual: R,
+    /// Rows × width; the norm that comes next adds it.
+    pub branch: Option<R>,
+}
+
+/// A block of the model, and what it is run on.
+#[derive(Debug)]
+pub struct Block<'a, W> {
+    /// Which one, from 0.
+    pub index: usize,
+    /// Where its norms stand.
+    pub place: NormPlace,
+    /// Its weights.
+    pub weights: &'a LayerWeights<W>,
+    /// The batch.
+    pub batch: &'a Batch,
+}
+
+impl<W> Block<'_, W> {
+    /// Runs the block.
+    ///
+    /// # Errors
+    /// Those of the executor.
+    pub fn run<E: Executor<Weight = W>>(
+        &self,
+        executor: &mut E,
+        stream: Stream<E::Rows>,
+    ) -> Result<Stream<E::Rows>, Error> {
+        match self.place {
+            NormPlace::Pre | NormPlace::Sandwich => self.norms_first(executor, stream),
+            NormPlace::Post => self.norms_last(executor, stream),
         }
-        None => {
-            let mut hidden = embedded;
-            for (index, layer) in weights.layers.iter().enumerate() {
-                let norm = layer.attention_norm.as_ref().expect("norms after the sums stand in every block");
-                let attended = attention(executor, index, layer, &hidden, batch)?;
-                hidden = executor.add_norm(hidden, Some(attended), norm)?.1;
-                let fed = feed_forward(executor, layer, &hidden)?;
-                hidden = executor.add_norm(hidden, Some(fed), &layer.ffn_norm)?.1;
+    }
+
+    fn norms_first<E: Executor<Weight = W>>(
+        &self,
+        executor: &mut E,
+        Stream { residual, branch }: Stream<E::Rows>,
+    ) -> Result<Stream<E::Rows>, Error> {
+        let &Self { index, weights: layer, batch, .. } = self;
+        let (sum, attended) = match &layer.attention_norm {
+            Some(norm) => {
+                let (sum, normed) = executor.add_norm(residual, branch, norm)?;
+                (sum, attention(executor, index, layer, &normed, batch)?)
             }
-            Ok(hidden)
-        }
+            // Only the first block may have none, and there is no branch to add yet.
+            None => {
+                let attended = attention(executor, index, layer, &residual, batch)?;
+                (residual, attended)
+            }
+        };
+        let (residual, normed) = executor.add_norm(sum, Some(attended), &layer.ffn_norm)?;
+        Ok(Stream { residual, branch: Some(feed_forward(executor, layer, &normed)?) })
+    }
+
+    fn norms_last<E: Executor<Weight = W>>(
+        &self,
+        executor: &mut E,
+        Stream { residual: hidden, .. }: Stream<E::Rows>,
+    ) -> Result<Stream<E::Rows>, Error> {
+        let &Self { index, weights: layer, batch, .. } = self;
+        let norm = layer.attention_norm.as_ref().expect("norms after the sums stand in every block");
+        let attended = attention(executor, index, layer, &hidden, batch)?;
+        let hidden = executor.add_norm(hidden, Some(attended), norm)?.1;
+        let fed = feed_forward(executor, layer, &hidden)?;
+        Ok(Stream { residual: executor.add_norm(hidden, Some(fed), &layer.ffn_norm)?.1, branch: None })
     }
 }
 

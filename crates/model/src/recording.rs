@@ -2,28 +2,76 @@
 
 use std::sync::Arc;
 
+use luban_base::random;
 use luban_kernels::attention::Shape;
+use luban_kernels::dropout::Run;
 use luban_kernels::rotary::Table;
 use luban_tensor::{Precision, Tape, Tensor, Var, ops};
 
 use crate::batch::Batch;
 use crate::error::Error;
-use crate::executor::Executor;
+use crate::executor::{Block, Executor, Stream};
 use crate::spec::{NormKind, Spec};
 use crate::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
 
 /// Records a forward on a tape.
-pub struct Recording<'a> {
-    spec: &'a Spec,
+pub struct Recording {
+    settings: Settings,
     /// The tape; its `backward` ends the recording.
     pub tape: Tape,
-    rotary: RotaryTables,
+    /// Branches so far whose elements may fall out.
+    dropping: u64,
 }
 
-impl<'a> Recording<'a> {
-    /// Starts a recording. `rotary` is made once for many recordings.
-    pub fn new(spec: &'a Spec, rotary: RotaryTables, precision: Precision) -> Self {
-        Self { spec, tape: Tape::with_precision(precision), rotary }
+/// How a forward is recorded.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the model is.
+    pub spec: Arc<Spec>,
+    /// Its rotations, made once for many recordings.
+    pub rotary: RotaryTables,
+    /// What matrix products round their factors to.
+    pub precision: Precision,
+    /// Whether blocks keep their inputs only, and are recorded in the backward pass again. Changes no bit.
+    pub recompute: bool,
+    /// Which elements fall out.
+    pub dropout: Option<Dropout>,
+}
+
+/// Elements of activations that fall out in training (Srivastava et al. 2014): of the embedding, and of what each part
+/// of a block adds to the residual stream.
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    /// The probability of each, in parts of 65536; see [`luban_kernels::dropout::probability`].
+    pub dropped: u16,
+    /// Whose rows the batch has, one after another.
+    pub samples: Arc<[Sample]>,
+}
+
+/// Rows of one sample, and what decides which of their elements fall out.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// How many.
+    pub rows: usize,
+    /// Of the same seed for all samples of a batch; operations are labels further down.
+    pub draws: random::Stream,
+}
+
+impl Recording {
+    /// Starts a recording.
+    pub fn new(settings: Settings) -> Self {
+        let tape = Tape::with_precision(settings.precision);
+        Self { settings, tape, dropping: 0 }
+    }
+
+    /// Which elements of the next branch fall out.
+    fn next_dropout(&mut self) -> Option<ops::Dropout> {
+        let Dropout { dropped, samples } = self.settings.dropout.as_ref().filter(|dropout| dropout.dropped > 0)?;
+        let operation = self.dropping;
+        self.dropping += 1;
+        let run = |sample: &Sample| Run { rows: sample.rows, path: sample.draws.child(operation).path() };
+        let key = samples.first()?.draws.key();
+        Some(ops::Dropout { dropped: *dropped, key, runs: samples.iter().map(run).collect() })
     }
 
     /// The hidden states that the head multiplies with the vocabulary: those of the given rows, through BERT's
@@ -87,17 +135,17 @@ pub fn vocabulary<'v, W>(head: &'v HeadWeights<W>, tokens: &'v W) -> Result<(&'v
     }
 }
 
-impl Executor for Recording<'_> {
+impl Executor for Recording {
     type Weight = Var;
     type Rows = Var;
     type Logits = Var;
 
     fn embed(&mut self, weights: &EmbeddingWeights<Var>, batch: &Batch) -> Result<Var, Error> {
         let mut sum = ops::embed(&mut self.tape, &weights.tokens, batch.tokens());
-        if self.spec.embedding_scale != 1.0 {
-            sum = ops::scale(&mut self.tape, &sum, self.spec.embedding_scale);
+        if self.settings.spec.embedding_scale != 1.0 {
+            sum = ops::scale(&mut self.tape, &sum, self.settings.spec.embedding_scale);
         }
-        let positions = batch.table_positions(self.spec.position_offset);
+        let positions = batch.table_positions(self.settings.spec.position_offset);
         let others = [(&weights.positions, &*positions), (&weights.token_types, batch.token_types())];
         for (table, ids) in others {
             if let Some(table) = table {
@@ -105,17 +153,22 @@ impl Executor for Recording<'_> {
                 sum = ops::add(&mut self.tape, &sum, &rows);
             }
         }
-        match &weights.norm {
-            Some(norm) => Ok(self.add_norm(sum, None, norm)?.1),
-            None => Ok(sum),
-        }
+        let embedded = match &weights.norm {
+            Some(norm) => self.add_norm(sum, None, norm)?.1,
+            None => sum,
+        };
+        Ok(match self.next_dropout() {
+            Some(dropout) => ops::dropout(&mut self.tape, embedded, dropout),
+            None => embedded,
+        })
     }
 
     fn add_norm(&mut self, residual: Var, branch: Option<Var>, norm: &NormWeights<Var>) -> Result<(Var, Var), Error> {
-        let epsilon = self.spec.norm.epsilon;
+        let dropout = branch.as_ref().and_then(|_| self.next_dropout());
+        let epsilon = self.settings.spec.norm.epsilon;
         let weight = &norm.weight;
         let no_bias;
-        let kind = match (self.spec.norm.kind, &norm.bias) {
+        let kind = match (self.settings.spec.norm.kind, &norm.bias) {
             (NormKind::Rms, _) => ops::Norm::Rms { weight, epsilon },
             (NormKind::Layer, Some(bias)) => ops::Norm::Layer { weight, bias, epsilon },
             (NormKind::Layer, None) => {
@@ -123,7 +176,7 @@ impl Executor for Recording<'_> {
                 ops::Norm::Layer { weight, bias: &no_bias, epsilon }
             }
         };
-        Ok(ops::add_norm(&mut self.tape, residual, branch, kind))
+        Ok(ops::add_norm(&mut self.tape, residual, branch, kind, dropout))
     }
 
     fn linear_group<const N: usize>(
@@ -145,16 +198,24 @@ impl Executor for Recording<'_> {
 
     fn attend(&mut self, layer: usize, qkv: [Var; 3], batch: &Batch) -> Result<Var, Error> {
         let attention = ops::Attention {
-            shape: attention_shape(self.spec, layer),
-            rotary: self.rotary.of(self.spec, layer),
+            shape: attention_shape(&self.settings.spec, layer),
+            rotary: self.settings.rotary.of(&self.settings.spec, layer),
             positions: batch.positions().into(),
             sequences: batch.sequences().into(),
         };
         Ok(ops::attend(&mut self.tape, qkv, attention))
     }
 
+    fn block(&mut self, block: Block<'_, Var>, stream: Stream<Var>) -> Result<Stream<Var>, Error> {
+        // What the last block computes is needed right after it: nothing is gained by computing it again.
+        if !self.settings.recompute || block.index + 1 == self.settings.spec.layers {
+            return block.run(self, stream);
+        }
+        recomputed(self, block, stream)
+    }
+
     fn activate(&mut self, gate: Var, up: Option<Var>) -> Result<Var, Error> {
-        Ok(ops::activate(&mut self.tape, self.spec.activation.into(), gate, up))
+        Ok(ops::activate(&mut self.tape, self.settings.spec.activation.into(), gate, up))
     }
 
     fn head(&mut self, hidden: &Var, rows: &[usize], head: &HeadWeights<Var>, tokens: &Var) -> Result<Var, Error> {
@@ -162,6 +223,40 @@ impl Executor for Recording<'_> {
         let (matrix, bias) = vocabulary(head, tokens)?;
         Ok(ops::logits(&mut self.tape, &input, ops::Vocabulary { matrix, bias }))
     }
+}
+
+/// Runs a block of which only the input is kept. Its sum is made at once, so that it leaves one tensor, not two.
+fn recomputed(recording: &mut Recording, block: Block<'_, Var>, stream: Stream<Var>) -> Result<Stream<Var>, Error> {
+    let settings = Settings { recompute: false, ..recording.settings.clone() };
+    let (weights, batch) = (block.weights.clone(), block.batch.clone());
+    let (index, place) = (block.index, block.place);
+    let has_branch = stream.branch.is_some();
+    // The block adds the branch that it is given, that of its attention, and its own at the end.
+    let dropping = recording.dropping;
+    recording.dropping += 2 + u64::from(has_branch);
+    let mut inputs = vec![stream.residual];
+    inputs.extend(stream.branch);
+    inputs.extend(block.weights.iter().cloned());
+    let run = move |tape: &mut Tape, inputs: Vec<Var>| {
+        let mut inputs = inputs.into_iter();
+        let mut input = || inputs.next().expect("there is a leaf for each input");
+        let stream = Stream { residual: input(), branch: has_branch.then(&mut input) };
+        let mut weights = weights.clone();
+        weights.iter_mut().for_each(|weight| *weight = input());
+        let mut inner = Recording { settings: settings.clone(), tape: std::mem::take(tape), dropping };
+        let block = Block { index, place, weights: &weights, batch: &batch };
+        let Stream { residual, branch } = block.run(&mut inner, stream)?;
+        let sum = match branch {
+            Some(branch) => {
+                let dropout = inner.next_dropout();
+                ops::add_branch(&mut inner.tape, residual, branch, dropout)
+            }
+            None => residual,
+        };
+        *tape = inner.tape;
+        Ok::<_, Error>(sum)
+    };
+    Ok(Stream { residual: ops::recompute(&mut recording.tape, inputs, run)?, branch: None })
 }
 
 /// The same elements in another shape, forwards and backwards.

@@ -1,15 +1,18 @@
 //! A model with parameters and gradients.
 
+use std::sync::Arc;
+
 use luban_base::random::Stream;
 use luban_tensor::{Parameter, Precision, Tensor, Var, ops};
 
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::executor::forward;
-use crate::recording::{Recording, RotaryTables, vocabulary};
+use crate::recording::{Recording, RotaryTables, Settings, vocabulary};
 use crate::spec::Spec;
 use crate::weights::{ModelWeights, Role, Slot};
 
+pub use crate::recording::{Dropout, Sample};
 pub use luban_tensor::ops::LossSum;
 
 /// Label of the random streams that initial weights come from.
@@ -23,10 +26,8 @@ const LINEAR_DEVIATION: f32 = 0.55;
 /// A model in training.
 #[derive(Debug)]
 pub struct TrainableModel {
-    spec: Spec,
     weights: ModelWeights<Parameter>,
-    rotary: RotaryTables,
-    precision: Precision,
+    settings: Settings,
 }
 
 /// What a batch should predict.
@@ -83,27 +84,36 @@ impl TrainableModel {
             })
         })?;
         let rotary = RotaryTables::new(&spec);
-        Ok(Self { spec, weights, rotary, precision: Precision::F32 })
+        let settings =
+            Settings { spec: Arc::new(spec), rotary, precision: Precision::F32, recompute: false, dropout: None };
+        Ok(Self { weights, settings })
     }
 
     /// The same model, with matrix products of another precision; a new one's are f32.
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.set_precision(precision);
+        self
     }
 
     /// Changes the precision of its matrix products.
     pub fn set_precision(&mut self, precision: Precision) {
-        self.precision = precision;
+        self.settings.precision = precision;
     }
 
     /// The precision of its matrix products.
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.settings.precision
+    }
+
+    /// Whether backward passes compute each block again instead of keeping what it computed: less memory, more time,
+    /// the same bits.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.settings.recompute = recompute;
     }
 
     /// What the model is.
     pub fn spec(&self) -> &Spec {
-        &self.spec
+        &self.settings.spec
     }
 
     /// The parameters, in the order of [`crate::weights::slots`].
@@ -122,10 +132,22 @@ impl TrainableModel {
     /// Sums over tokens run one after another, so two calls with half the sequences each add up to the same bits
     /// as one call with all of them, but for tied tables, which two operations add to in turn.
     pub fn accumulate(&mut self, batch: &Batch, targets: &Targets<'_>) -> Result<LossSum, Error> {
-        check_targets(batch, targets, &self.spec)?;
-        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
-        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, true);
-        let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
+        self.accumulate_dropping(batch, targets, None)
+    }
+
+    /// As [`Self::accumulate`], while elements of activations fall out.
+    pub fn accumulate_dropping(
+        &mut self,
+        batch: &Batch,
+        targets: &Targets<'_>,
+        dropout: Option<Dropout>,
+    ) -> Result<LossSum, Error> {
+        let spec = Arc::clone(&self.settings.spec);
+        check_targets(batch, targets, &spec)?;
+        check_samples(batch, dropout.as_ref())?;
+        let mut recording = Recording::new(Settings { dropout, ..self.settings.clone() });
+        let vars = on_tape(&spec, &mut self.weights, &mut recording, true);
+        let hidden = forward(&spec, &vars, &mut recording, batch)?;
         let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
         drop(hidden);
         let (matrix, bias) = vocabulary(&vars.head, &vars.embedding.tokens)?;
@@ -147,18 +169,25 @@ impl TrainableModel {
 
     /// The hidden states of a batch (rows × width), without a backward pass.
     pub fn hidden(&mut self, batch: &Batch) -> Result<Tensor, Error> {
-        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
-        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
-        Ok(forward(&self.spec, &vars, &mut recording, batch)?.into_value())
+        let spec = Arc::clone(&self.settings.spec);
+        let mut recording = self.unrecorded();
+        let vars = on_tape(&spec, &mut self.weights, &mut recording, false);
+        Ok(forward(&spec, &vars, &mut recording, batch)?.into_value())
     }
 
     /// The logits of the given rows of a batch (rows × vocabulary), without a backward pass.
     pub fn logits(&mut self, batch: &Batch, rows: &[usize]) -> Result<Tensor, Error> {
         use crate::executor::Executor;
-        let mut recording = Recording::new(&self.spec, self.rotary.clone(), self.precision);
-        let vars = on_tape(&self.spec, &mut self.weights, &mut recording, false);
-        let hidden = forward(&self.spec, &vars, &mut recording, batch)?;
+        let spec = Arc::clone(&self.settings.spec);
+        let mut recording = self.unrecorded();
+        let vars = on_tape(&spec, &mut self.weights, &mut recording, false);
+        let hidden = forward(&spec, &vars, &mut recording, batch)?;
         Ok(recording.head(&hidden, rows, &vars.head, &vars.embedding.tokens)?.into_value())
+    }
+
+    /// For a forward without a backward pass.
+    fn unrecorded(&self) -> Recording {
+        Recording::new(Settings { recompute: false, ..self.settings.clone() })
     }
 }
 
@@ -166,7 +195,7 @@ impl TrainableModel {
 fn on_tape(
     spec: &Spec,
     weights: &mut ModelWeights<Parameter>,
-    recording: &mut Recording<'_>,
+    recording: &mut Recording,
     training: bool,
 ) -> ModelWeights<Var> {
     let mut parameters = weights.iter_mut();
@@ -179,6 +208,18 @@ fn on_tape(
         })
     });
     built.unwrap_or_else(|never| match never {})
+}
+
+fn check_samples(batch: &Batch, dropout: Option<&Dropout>) -> Result<(), Error> {
+    let rows = |dropout: &Dropout| dropout.samples.iter().map(|sample| sample.rows).sum::<usize>();
+    match dropout.map(rows) {
+        Some(rows) if rows != batch.rows() => Err(Error::Batch {
+            what: "the number of rows of all samples",
+            found: rows as u64,
+            expected: batch.rows().to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn check_targets(batch: &Batch, targets: &Targets<'_>, spec: &Spec) -> Result<(), Error> {

@@ -246,6 +246,20 @@ impl<W> ModelWeights<W> {
 }
 
 impl<W> LayerWeights<W> {
+    /// The block's weights in the order of [`slots`].
+    pub fn iter(&self) -> impl Iterator<Item = &W> {
+        let mut all = Vec::new();
+        self.visit(&mut |weight| all.push(weight));
+        all.into_iter()
+    }
+
+    /// The block's weights in the order of [`slots`], to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut W> {
+        let mut all = Vec::new();
+        self.visit_mut(&mut |weight| all.push(weight));
+        all.into_iter()
+    }
+
     layer_visitor!(visit, iter);
     layer_visitor!(visit_mut, iter_mut, mut);
 }

@@ -21,6 +21,12 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// An address that others can reach, where only this machine may listen.
+    #[error("{address} can be reached from other machines, and this page has no keys: listen on 127.0.0.1")]
+    LoopbackOnly {
+        /// The address.
+        address: SocketAddr,
+    },
     /// A key that could be guessed, or that cannot be sent in a header.
     #[error("API key number {number} {why}")]
     Key {

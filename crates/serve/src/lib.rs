@@ -8,6 +8,7 @@
 //! - [`ApiKeys`]: who may ask. Every route but `GET /healthz` wants a key once there are any; without any, only the
 //!   loopback address is served, and only to browsers and programs that call it by a local name.
 //! - [`routes`]: the table of routes, from which the router, the access rules and their tests come.
+//! - [`live`]: a page about something that goes on, for people at this machine.
 //!
 //! One file an endpoint, under `api/`; one file a layer of the connection, under `http/`.
 //!
@@ -26,6 +27,7 @@ mod app;
 mod auth;
 mod error;
 mod http;
+pub mod live;
 mod metrics;
 mod options;
 pub mod routes;

@@ -1,7 +1,8 @@
 //! Aligned memory that is used again, and tensors over it.
 //!
 //! A training step asks for the same sizes again and again. Memory that is dropped waits in a list by length, so
-//! that no step but the first pays for fresh pages.
+//! that no step but the first pays for fresh pages; and it may serve a length that is up to half as short, so that the
+//! gradients of the weights stand where the activations were that the backward pass has done with.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -16,30 +17,54 @@ const IDLE_LENGTH_MIN: usize = 1 << 10;
 
 static IDLE: Mutex<Idle> = Mutex::new(Idle { by_length: BTreeMap::new(), total: 0 });
 
+/// Memory by its whole length; no list in it is empty.
 struct Idle {
     by_length: BTreeMap<usize, Vec<AlignedVec>>,
     total: usize,
 }
 
+impl Idle {
+    /// The shortest memory that holds `length`, unless that is less than half of it.
+    fn take(&mut self, length: usize) -> Option<AlignedVec> {
+        let (&whole, memories) = self.by_length.range_mut(length..=length.saturating_mul(2)).next()?;
+        let memory = memories.pop();
+        if memories.is_empty() {
+            self.by_length.remove(&whole);
+        }
+        self.total -= whole;
+        memory
+    }
+
+    /// Keeps memory, unless too much waits already.
+    fn keep(&mut self, memory: AlignedVec) {
+        let whole = memory.len();
+        if self.total + whole <= IDLE_MAX {
+            self.by_length.entry(whole).or_default().push(memory);
+            self.total += whole;
+        }
+    }
+}
+
 /// Owned, aligned memory of a fixed number of f32.
 #[derive(Debug)]
-pub struct Buffer(AlignedVec);
+pub struct Buffer {
+    /// As long, or longer.
+    memory: AlignedVec,
+    length: usize,
+}
 
 impl Buffer {
     /// Zeros.
     pub fn zeroed(length: usize) -> Self {
-        match reuse(length) {
-            Some(mut memory) => {
-                memory.fill(0.0);
-                Self(memory)
-            }
-            None => Self(AlignedVec::zeroed(length)),
-        }
+        let mut buffer = Self::scratch(length);
+        buffer.fill(0.0);
+        buffer
     }
 
     /// Memory of which every element will be written before it is read: what it holds now is left over.
     pub fn scratch(length: usize) -> Self {
-        Self(reuse(length).unwrap_or_else(|| AlignedVec::zeroed(length)))
+        let memory = reuse(length).unwrap_or_else(|| AlignedVec::zeroed(length));
+        Self { memory, length }
     }
 
     /// A copy of a slice.
@@ -54,24 +79,16 @@ fn reuse(length: usize) -> Option<AlignedVec> {
     if length < IDLE_LENGTH_MIN {
         return None;
     }
-    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    let memory = idle.by_length.get_mut(&length)?.pop()?;
-    idle.total -= length;
-    Some(memory)
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner).take(length)
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let length = self.0.len();
-        if length < IDLE_LENGTH_MIN {
+        if self.memory.len() < IDLE_LENGTH_MIN {
             return;
         }
-        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.total + length <= IDLE_MAX {
-            let memory = std::mem::replace(&mut self.0, AlignedVec::zeroed(0));
-            idle.by_length.entry(length).or_default().push(memory);
-            idle.total += length;
-        }
+        let memory = std::mem::replace(&mut self.memory, AlignedVec::zeroed(0));
+        IDLE.lock().unwrap_or_else(PoisonError::into_inner).keep(memory);
     }
 }
 
@@ -86,13 +103,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.memory[..self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.memory[..self.length]
     }
 }
 
@@ -174,5 +191,31 @@ impl Deref for Tensor {
 
     fn deref(&self) -> &[f32] {
         &self.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_serves_a_length_that_is_up_to_half_as_short() {
+        let mut idle = Idle { by_length: BTreeMap::new(), total: 0 };
+        for length in [3000, 2000, 2000] {
+            idle.keep(AlignedVec::zeroed(length));
+        }
+        let mut taken = |length| idle.take(length).map(|memory| memory.len());
+        assert_eq!(
+            [taken(999), taken(1500), taken(1500), taken(1500), taken(1)],
+            [None, Some(2000), Some(2000), Some(3000), None]
+        );
+        assert!(idle.by_length.is_empty() && idle.total == 0);
+    }
+
+    #[test]
+    fn a_buffer_has_the_length_that_was_asked_for() {
+        drop(Buffer::copied(&[1.0; 5000]));
+        let zeros = Buffer::zeroed(4000);
+        assert!(zeros.len() == 4000 && zeros.iter().all(|&x| x == 0.0));
     }
 }

@@ -87,9 +87,19 @@ impl Tape {
 
     /// A leaf to whose gradient the backward pass adds what is already there.
     pub fn leaf_with_grad(&mut self, value: Tensor, grad: Option<Buffer>) -> Var {
+        self.leaf_with_shared_grad(value, grad.map(Arc::new))
+    }
+
+    /// As [`Tape::leaf_with_grad`], with memory that others may hold too.
+    pub(crate) fn leaf_with_shared_grad(&mut self, value: Tensor, grad: Option<Arc<Buffer>>) -> Var {
         let var = self.var(value, true);
-        self.gradients[var.id] = grad.map(Arc::new);
+        self.gradients[var.id] = grad;
         var
+    }
+
+    /// An empty tape of the same settings.
+    pub(crate) fn another(&self) -> Self {
+        Self::with_precision(self.precision)
     }
 
     fn var(&mut self, value: Tensor, needs_grad: bool) -> Var {
@@ -131,9 +141,14 @@ impl Tape {
     ///
     /// # Panics
     /// If `loss` is not a single number.
-    pub fn backward(mut self, loss: &Var) -> Gradients {
+    pub fn backward(self, loss: &Var) -> Gradients {
         assert_eq!(loss.value.len(), 1, "a backward pass starts from a scalar");
-        self.gradients[loss.id] = Some(Arc::new(Buffer::copied(&[1.0])));
+        self.backward_from(loss.edge(), Arc::new(Buffer::copied(&[1.0])))
+    }
+
+    /// Runs backwards from any variable, given its gradient.
+    pub(crate) fn backward_from(mut self, from: Edge, gradient: Arc<Buffer>) -> Gradients {
+        self.gradients[from.id] = Some(gradient);
         while let Some(node) = self.nodes.pop() {
             // Where no gradient came, nothing is to be done.
             if node.outputs.iter().any(|&output| self.gradients[output].is_some()) {
@@ -161,8 +176,13 @@ impl Gradients {
 
     /// The gradient of a leaf, taken out.
     pub fn take(&mut self, var: &Var) -> Option<Buffer> {
-        let gradient = self.0.get_mut(var.id)?.take()?;
+        let gradient = self.take_shared(var.edge())?;
         Some(Arc::try_unwrap(gradient).unwrap_or_else(|shared| Buffer::copied(&shared)))
+    }
+
+    /// As [`Gradients::take`], shared or not.
+    pub(crate) fn take_shared(&mut self, leaf: Edge) -> Option<Arc<Buffer>> {
+        self.0.get_mut(leaf.id)?.take()
     }
 }
 
@@ -216,6 +236,11 @@ impl Backward<'_> {
     /// Brings back memory that [`Self::slot`] took out.
     pub fn put(&mut self, input: usize, buffer: Buffer) {
         self.gradients[self.inputs[input].id] = Some(Arc::new(buffer));
+    }
+
+    /// Takes out what is there so far of an input's gradient; [`Self::give`] brings it back.
+    pub(crate) fn lend(&mut self, input: usize) -> Option<Arc<Buffer>> {
+        self.gradients[self.inputs[input].id].take()
     }
 
     /// Adds a whole gradient to an input's; shared as long as nobody changes it.

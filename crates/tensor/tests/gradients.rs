@@ -6,6 +6,7 @@ use std::sync::Arc;
 use luban_base::random::Stream;
 use luban_kernels::activation::Kind;
 use luban_kernels::attention::Shape;
+use luban_kernels::dropout::{Run, probability};
 use luban_kernels::rotary::Table;
 use luban_tensor::{Precision, Tape, Tensor, Var, ops};
 
@@ -203,20 +204,52 @@ fn norms_with_their_residual_sums() {
     let sum = |v: &[Values]| v[0].iter().zip(&v[1]).map(|(a, b)| a + b).collect::<Values>();
     let rms_both = |t: &mut Tape, v: &[Var]| {
         let norm = ops::Norm::Rms { weight: &v[2], epsilon: 1e-5 };
-        let (sum, normed) = ops::add_norm(t, v[0].clone(), Some(v[1].clone()), norm);
+        let (sum, normed) = ops::add_norm(t, v[0].clone(), Some(v[1].clone()), norm, None);
         ops::multiply(t, &sum, &normed)
     };
     let oracle = |v: &[Values]| sum(v).iter().zip(rms(&sum(v), &v[2], 1e-5)).map(|(a, b)| a * b).collect();
     check("rms norm, sum used too", shapes, rms_both, oracle);
     let alone = |t: &mut Tape, v: &[Var]| {
-        ops::add_norm(t, v[0].clone(), None, ops::Norm::Rms { weight: &v[1], epsilon: 1e-5 }).1
+        ops::add_norm(t, v[0].clone(), None, ops::Norm::Rms { weight: &v[1], epsilon: 1e-5 }, None).1
     };
     check("rms norm", &[&[3, 33], &[33]], alone, |v| rms(&v[0], &v[1], 1e-5));
     let layered = |t: &mut Tape, v: &[Var]| {
         let norm = ops::Norm::Layer { weight: &v[2], bias: &v[3], epsilon: 1e-5 };
-        ops::add_norm(t, v[0].clone(), Some(v[1].clone()), norm).1
+        ops::add_norm(t, v[0].clone(), Some(v[1].clone()), norm, None).1
     };
     check("layer norm", &[&[4, 19], &[4, 19], &[19], &[19]], layered, |v| layer(&sum(v), &v[2], &v[3], 1e-5));
+}
+
+/// Rows of two samples, of which a third falls out, by the numbers of the project's own random streams.
+fn third_dropped(rows: [usize; 2]) -> (ops::Dropout, impl Fn(usize, usize) -> f64) {
+    let streams = [5, 6].map(|sample| Stream::new(3, &[sample]));
+    let runs: Vec<Run> = rows.iter().zip(streams).map(|(&rows, stream)| Run { rows, path: stream.path() }).collect();
+    let dropout = ops::Dropout { dropped: probability(1.0 / 3.0), key: streams[0].key(), runs: runs.into() };
+    let factor = move |row: usize, column: usize| {
+        let (stream, row) = if row < rows[0] { (streams[0], row) } else { (streams[1], row - rows[0]) };
+        let block = stream.block_at((row as u64) << 32 | (column / 128 * 16 + column % 16) as u64);
+        let slot = column / 16 % 8;
+        let draw = block[slot / 2] >> (slot % 2 * 16) & 0xFFFF;
+        if draw < 21_845 { 0.0 } else { 65536.0 / (65536.0 - 21_845.0) }
+    };
+    (dropout, factor)
+}
+
+#[test]
+fn what_falls_out_has_no_influence_and_no_gradient() {
+    let (dropout, factor) = third_dropped([3, 4]);
+    let width = 150;
+    let dropped = |x: &Values| (0..7 * width).map(|i| x[i] * factor(i / width, i % width)).collect::<Values>();
+    let alone = |t: &mut Tape, v: &[Var]| ops::dropout(t, v[0].clone(), dropout.clone());
+    check("dropout", &[&[7, width]], alone, |v| dropped(&v[0]));
+    let sum = |v: &[Values]| dropped(&v[1]).iter().zip(&v[0]).map(|(a, b)| a + b).collect::<Values>();
+    let in_branch = |t: &mut Tape, v: &[Var]| {
+        let norm = ops::Norm::Rms { weight: &v[2], epsilon: 1e-5 };
+        let (sum, normed) = ops::add_norm(t, v[0].clone(), Some(v[1].clone()), norm, Some(dropout.clone()));
+        ops::multiply(t, &sum, &normed)
+    };
+    let oracle = |v: &[Values]| sum(v).iter().zip(rms(&sum(v), &v[2], 1e-5)).map(|(a, b)| a * b).collect();
+    check("dropout of a branch", &[&[7, width], &[7, width], &[width]], in_branch, oracle);
 }
 
 #[test]

@@ -26,6 +26,8 @@ const GROWTH_MAX: usize = 1 << 12;
 pub(crate) struct Checked {
     /// How many times longer the normaliser can make a text; 1 or more.
     pub(crate) growth: usize,
+    /// Whether its model has merges.
+    pub(crate) merges: bool,
 }
 
 /// Checks sizes, ids and references.
@@ -46,7 +48,8 @@ pub(crate) fn check(json: &[u8]) -> Result<Checked> {
     let mut steps = 0;
     let growth = growth(file.get("normalizer").unwrap_or(&Value::Null), &mut steps)?;
     // The byte alphabet of a pre-tokenizer doubles what the normaliser leaves.
-    Ok(Checked { growth: growth.saturating_mul(2) })
+    let merges = model.get("merges").and_then(Value::as_array).is_some_and(|merges| !merges.is_empty());
+    Ok(Checked { growth: growth.saturating_mul(2), merges })
 }
 
 /// The number of ids, which tables and embeddings are sized by.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::train::UNKNOWN;
 use crate::{Error, Result, Tokenizer};
 
 /// Largest `tokenizer_config.json`: honest ones hold a chat template and some hundred tokens.
@@ -45,6 +46,10 @@ pub(crate) fn files(tokenizer: &Tokenizer, length: Option<usize>) -> Vec<(&'stat
             config[role] = Value::from(eos.as_str());
             special[role] = Value::from(eos.as_str());
         }
+    }
+    if tokenizer.id(UNKNOWN).is_some() {
+        config["unk_token"] = Value::from(UNKNOWN);
+        special["unk_token"] = Value::from(UNKNOWN);
     }
     if let Some(length) = length {
         config["model_max_length"] = Value::from(length);

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod alphabet;
+mod characters;
 mod check;
 mod error;
 mod hub;

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use luban_base::progress::Observer;
 use tokenizers::DecoderWrapper;
 
+use crate::characters::Characters;
+use crate::check::Checked;
 use crate::train::{self, TrainOptions};
 use crate::words::Words;
 use crate::{Error, Result, alphabet, check, hub};
@@ -23,6 +25,7 @@ pub struct Tokenizer {
     plain: OnceLock<Box<tokenizers::Tokenizer>>,
     /// A faster way to the same ids, where there is one.
     words: Option<Words>,
+    characters: Option<Characters>,
     /// The file as it was read, so that an export gives back the very bytes.
     json: Vec<u8>,
     text_bytes_max: usize,
@@ -60,10 +63,10 @@ impl Tokenizer {
         let checked = check::check(json)?;
         let inner = guard("load", || tokenizers::Tokenizer::from_bytes(json))
             .map_err(|error| Error::Corrupt(reason_of(error)))?;
-        Self::around(inner, json, checked.growth)
+        Self::around(inner, json, &checked)
     }
 
-    fn around(mut inner: tokenizers::Tokenizer, json: &[u8], growth: usize) -> Result<Self> {
+    fn around(mut inner: tokenizers::Tokenizer, json: &[u8], checked: &Checked) -> Result<Self> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Error::Corrupt(error.to_string()))?;
         let size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
@@ -73,12 +76,13 @@ impl Tokenizer {
         special.sort_unstable();
         let bytes = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))).then(|| spelled(&inner, size));
         let eos = hub::usual_eos(|token| inner.token_to_id(token));
-        let text_bytes_max = TEXT_BYTES_MAX.min(check::NORMALIZED_BYTES_MAX / growth);
-        let words = Words::of(&inner);
+        let text_bytes_max = TEXT_BYTES_MAX.min(check::NORMALIZED_BYTES_MAX / checked.growth);
+        let (words, characters) = (Words::of(&inner), Characters::of(&inner, checked.merges));
         Ok(Self {
             inner,
             plain: OnceLock::new(),
             words,
+            characters,
             json: json.to_vec(),
             text_bytes_max,
             bytes,
@@ -126,6 +130,9 @@ impl Tokenizer {
     /// As [`Self::encode`].
     pub fn encode_ordinary(&self, text: &str) -> Result<Vec<u32>> {
         self.check_length(text)?;
+        if let Some(characters) = &self.characters {
+            return Ok(characters.encode(text));
+        }
         if let Some(words) = &self.words
             && let Some(ids) = guard("encode", || words.encode(&self.inner, text))?
         {

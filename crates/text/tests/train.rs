@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use luban_base::progress::Silent;
 use luban_base::random::Stream as Draws;
-use luban_text::train::END_OF_TEXT;
+use luban_text::train::{END_OF_TEXT, Kind, UNKNOWN};
 use luban_text::{Error, Stream, Tokenizer, TrainOptions};
 
 fn shared(name: &str) -> String {
@@ -79,6 +79,33 @@ fn the_special_token_is_first_and_only_recognised_where_asked() {
     assert_eq!(tokenizer.decode(&plain).unwrap(), text);
     let ordinary = "a text without any";
     assert_eq!(tokenizer.encode(ordinary).unwrap(), tokenizer.encode_ordinary(ordinary).unwrap());
+}
+
+#[test]
+fn a_tokenizer_of_characters_has_those_of_the_text() {
+    let text = shared("tinyshakespeare.txt");
+    let characters = TrainOptions { kind: Kind::Characters, ..TrainOptions::default() };
+    let tokenizer = Tokenizer::train(paragraphs(&text), &characters, &Silent).unwrap();
+    // The 65 characters, the end of a text, and the unknown one.
+    assert_eq!(
+        (tokenizer.vocab_size(), tokenizer.eos(), tokenizer.id("a"), tokenizer.id(UNKNOWN)),
+        (67, Some(0), Some(41), Some(1))
+    );
+    let ids = tokenizer.encode_ordinary(&text).unwrap();
+    assert_eq!(ids.len(), text.chars().count());
+    assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+    let head = &text[..20_000];
+    assert_eq!(tokenizer.encode(head).unwrap(), ids[..20_000]);
+    // Special tokens are known where they are asked for, and spelled out where not; what is unknown is one token.
+    let odd = format!("a{END_OF_TEXT}é");
+    assert_eq!(tokenizer.encode(&odd).unwrap(), [41, 0, 1]);
+    let plain = tokenizer.encode_ordinary(&odd).unwrap();
+    assert!(plain.len() == 15 && plain[14] == 1 && !plain.contains(&0), "{plain:?}");
+    assert_eq!(tokenizer.decode(&[41, 0, 1, 42]).unwrap(), "ab");
+    let mut stream = Stream::new(Arc::new(tokenizer));
+    let streamed: String = ids[..300].iter().map(|&id| stream.push(id).unwrap()).collect();
+    assert_eq!(streamed + &stream.finish().unwrap(), text[..300]);
+    assert!(matches!(Tokenizer::train(std::iter::empty(), &characters, &Silent), Err(Error::NoText)));
 }
 
 #[test]

@@ -73,9 +73,13 @@ impl Shape {
     }
 }
 
-/// How long to measure.
+/// How to train, and how long to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct Rounds {
+pub struct Conditions {
+    /// What matrix products round their factors to.
+    pub precision: Precision,
+    /// Whether blocks are computed again in the backward pass.
+    pub recompute: bool,
     /// Steps before the first that is timed.
     pub warmup: usize,
     /// Steps that are timed at least.
@@ -86,9 +90,16 @@ pub struct Rounds {
     pub seconds_max: f64,
 }
 
-impl Default for Rounds {
+impl Default for Conditions {
     fn default() -> Self {
-        Self { warmup: 1, steps_min: 5, seconds_min: 3.0, seconds_max: 40.0 }
+        Self {
+            precision: Precision::F32,
+            recompute: false,
+            warmup: 1,
+            steps_min: 5,
+            seconds_min: 3.0,
+            seconds_max: 40.0,
+        }
     }
 }
 
@@ -119,11 +130,12 @@ pub struct Measured {
 ///
 /// # Errors
 /// If the model cannot be trained.
-pub fn measure(shape: &Shape, precision: Precision, rounds: Rounds, clock: &dyn Clock) -> Result<Measured> {
-    let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(precision);
+pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Result<Measured> {
+    let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(conditions.precision);
+    model.set_recompute(conditions.recompute);
     let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
-    let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4 };
+    let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4, dropout: None };
     let mut losses = Vec::new();
     let mut seconds = Vec::new();
     let mut run = |model: &mut TrainableModel| -> Result<f64> {
@@ -131,14 +143,16 @@ pub fn measure(shape: &Shape, precision: Precision, rounds: Rounds, clock: &dyn 
         losses.push(train_step(model, &mut optimizer, input)?.loss);
         Ok((clock.elapsed() - before).as_secs_f64())
     };
-    for _ in 0..rounds.warmup {
+    for _ in 0..conditions.warmup {
         run(&mut model)?;
     }
     let start = clock.elapsed();
     loop {
         seconds.push(run(&mut model)?);
         let passed = (clock.elapsed() - start).as_secs_f64();
-        if (seconds.len() >= rounds.steps_min && passed >= rounds.seconds_min) || passed > rounds.seconds_max {
+        if (seconds.len() >= conditions.steps_min && passed >= conditions.seconds_min)
+            || passed > conditions.seconds_max
+        {
             break;
         }
     }

@@ -149,7 +149,11 @@ impl Curve {
     fn advance(&mut self, examples: &[Example]) -> Result<Point> {
         let learning_rate = self.options.schedule.at(self.step);
         let at_once = self.options.at_once.unwrap_or(examples.len());
-        let report = train_step(&mut self.model, &mut self.optimizer, StepInput { examples, at_once, learning_rate })?;
+        let report = train_step(
+            &mut self.model,
+            &mut self.optimizer,
+            StepInput { examples, at_once, learning_rate, dropout: None },
+        )?;
         self.step += 1;
         let (loss, gradient_norm, step) = (report.loss, report.gradient_norm, self.step);
         match report.is_finite() || report.skipped {

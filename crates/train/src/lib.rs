@@ -7,6 +7,7 @@
 //! - [`objective`]: what training minimises; one file an objective.
 //! - [`optimizer`], [`schedule`]: how gradients become changes of weights.
 //! - [`step`]: one optimizer step; what the loop runs and [`mod@bench`] measures.
+//! - [`products`]: how fast plain matrix products are on the shapes that training uses.
 //! - [`curve`]: the losses of a run of which everything is given, to hold against other programs.
 //! - [`state`]: the whole of what a resume needs.
 //! - [`monitor`]: the loss on held-out text, and samples.
@@ -39,6 +40,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod plot;
 pub mod pretrain;
+pub mod products;
 pub mod record;
 pub mod scale;
 pub mod scaling;
@@ -53,4 +55,4 @@ pub use error::{Error, Result};
 pub use luban_tensor::Precision;
 pub use pretrain::{Context, Outcome, pretrain};
 pub use settings::{Plan, PretrainOptions};
-pub use step::{StepInput, StepReport, train_step};
+pub use step::{StepDropout, StepInput, StepReport, train_step};

@@ -27,7 +27,7 @@ use crate::objective::{self, Example, Objective};
 use crate::record::{Ending, Header, Recorder};
 use crate::settings::{Plan, PretrainOptions};
 use crate::state::{Identity, TrainState};
-use crate::step::{StepInput, StepReport, flops_per_token, train_step};
+use crate::step::{StepDropout, StepInput, StepReport, flops_per_token, train_step};
 use crate::suspects::{self, Suspect};
 
 pub use crate::checkpoints::checkpoints_dir;
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
         let store = CheckpointStore::open(&checkpoints_dir(target))?;
         let (digest, tokenizer_digest) = (corpus.digest(), tokenizer_artifact.digest());
         let identity = Identity { options: options.clone(), corpus: digest, tokenizer: tokenizer_digest };
-        let (loader, state) = match resume(options, &identity, &store, target, context.observer)? {
+        let (loader, mut state) = match resume(options, &identity, &store, target, context.observer)? {
             Some(state) => go_on(state, &texts, &tokenizer, context)?,
             None => {
                 let corpus_bytes = train_bytes(corpus);
@@ -152,6 +152,7 @@ impl<'a> Run<'a> {
                 (loader, TrainState::start(identity, plan, position)?)
             }
         };
+        state.model.set_recompute(options.recompute);
         let held_out = held_out(&texts, &tokenizer, &state.plan, &*objective, VALIDATION_BYTES)?;
         if held_out.is_empty() {
             check_needs_no_validation(options)?;
@@ -236,7 +237,8 @@ impl<'a> Run<'a> {
         let learning_rate = schedule.at(step);
         let loaded = self.loader.next(sequences)?;
         let examples = self.examples(step, &loaded);
-        let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate };
+        let dropout = StepDropout::of(&self.state.plan, step);
+        let input = StepInput { examples: &examples, at_once: sequences_at_once, learning_rate, dropout };
         let report = train_step(&mut self.state.model, &mut self.state.optimizer, input)?;
         if !report.is_finite() && !report.skipped {
             return Err(self.diverged(report, position));
@@ -445,7 +447,7 @@ fn go_on(
 }
 
 fn choose_plan(options: &PretrainOptions, task: Task, context: Context<'_>) -> Result<Plan> {
-    let mut machine = Machine { clock: context.clock, cancel: context.cancel };
+    let mut machine = Machine { clock: context.clock, cancel: context.cancel, recompute: options.recompute };
     let choice = choose::choose(options, task, &mut machine)?;
     choice.notes.iter().for_each(|note| context.note(note));
     Ok(choice.plan)

@@ -17,6 +17,10 @@ pub const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
 pub const STEPS_MAX: u64 = 1 << 40;
 /// Most tokens of one step.
 pub const BATCH_TOKENS_MAX: usize = 1 << 24;
+/// Highest decay of a mean.
+pub const BETA_MAX: f64 = 0.999_999;
+/// Highest probability of dropout.
+pub const DROPOUT_MAX: f64 = 0.95;
 
 /// What is asked of a run. Whatever is `None` follows from `minutes` and the machine's measured speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,8 +53,13 @@ pub struct PretrainOptions {
     pub warmup: Option<u64>,
     /// How the learning rate falls.
     pub decay: Decay,
+    /// Decay of AdamW's mean of squared gradients.
+    pub beta2: Option<f64>,
     /// Share of itself that a matrix loses in a step of learning rate 1.
     pub weight_decay: Option<f64>,
+    /// Probability with which elements of the embedding, and of what each part of a block adds to the residual stream,
+    /// fall out in training.
+    pub dropout: f64,
     /// Whether attention stays within a document, and positions begin with it.
     pub document_mask: bool,
     /// Decides the initial weights and the order of the data.
@@ -71,6 +80,10 @@ pub struct PretrainOptions {
     /// result by rounding only, so a resume may ask for another number.
     #[serde(skip)]
     pub at_once: Option<usize>,
+    /// Whether backward passes compute each block again instead of keeping what it computed. Does not change the
+    /// result.
+    #[serde(skip)]
+    pub recompute: bool,
     /// Held-out text that the end scores, bytes at most. Does not change the weights.
     #[serde(skip)]
     pub validation_bytes: u64,
@@ -98,7 +111,9 @@ impl Default for PretrainOptions {
             learning_rate: None,
             warmup: None,
             decay: Decay::Cosine,
+            beta2: None,
             weight_decay: None,
+            dropout: 0.0,
             document_mask: false,
             seed: 0,
             strata: None,
@@ -106,6 +121,7 @@ impl Default for PretrainOptions {
             patience: None,
             spike_steps: 20,
             at_once: None,
+            recompute: false,
             validation_bytes: 4 << 20,
             checkpoint_every: None,
             fresh: false,
@@ -133,6 +149,8 @@ impl PretrainOptions {
         real("minutes", Some(self.minutes), MINUTES_MAX, false)?;
         real("learning-rate", self.learning_rate, 10.0, false)?;
         real("weight-decay", self.weight_decay, 10.0, true)?;
+        real("beta2", self.beta2, BETA_MAX, true)?;
+        real("dropout", Some(self.dropout), DROPOUT_MAX, true)?;
         whole("steps", self.steps, 1, STEPS_MAX)?;
         whole("warmup", self.warmup, 0, STEPS_MAX)?;
         whole("patience", self.patience, 1, STEPS_MAX)?;
@@ -191,6 +209,9 @@ pub struct Plan {
     /// Passes that make the loader's epoch; more than 1 where the run cannot read the whole corpus. See
     /// [`luban_data::loader::LoaderOptions::strata`].
     pub strata: usize,
+    /// Probability with which elements of activations fall out in training.
+    #[serde(default)]
+    pub dropout: f64,
     /// Whether attention stays within a document, or the piece of one that a stratum reads.
     pub document_mask: bool,
     /// Decides the initial weights and the order of the data.

@@ -23,7 +23,7 @@ const KILLS: u64 = 9;
 
 fn options(precision: Precision) -> PretrainOptions {
     // A checkpoint after every step, so that many kills hit a save.
-    PretrainOptions { checkpoint_every: Some(1), precision: Some(precision), ..tiny(40) }
+    PretrainOptions { checkpoint_every: Some(1), precision: Some(precision), dropout: 0.1, ..tiny(40) }
 }
 
 /// What the child does; no test of its own.

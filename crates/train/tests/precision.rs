@@ -37,7 +37,7 @@ fn every_precision_ends_with_the_loss_of_f32() {
         for step in 0..150u64 {
             let examples = sequences(100 + step, 8);
             let learning_rate = 1e-2 * (1.0 - step as f64 / 160.0);
-            let input = StepInput { examples: &examples, at_once: 8, learning_rate };
+            let input = StepInput { examples: &examples, at_once: 8, learning_rate, dropout: None };
             train_step(&mut model, &mut optimizer, input).unwrap();
         }
         let loss = gradients(&mut model, &held_out, 64).unwrap();
@@ -61,7 +61,7 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
     };
     let before = weights(&model);
     let examples = random_examples(&spec, 2, spec.context);
-    let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-3 };
+    let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-3, dropout: None };
     let zeros = AdamW::new(AdamWSettings::default(), &model);
     // So large a scale that the gradient of the logits leaves fp16.
     let scaling = LossScaling { scale: 16_777_216.0, ..LossScaling::of(Precision::Fp16) };
@@ -102,7 +102,7 @@ fn the_first_step_is_that_of_f32_but_for_rounding_whatever_the_scale() {
     let norm = |precision| {
         let mut model = TrainableModel::init(spec.clone(), 1).unwrap().with_precision(precision);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
-        let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-3 };
+        let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-3, dropout: None };
         train_step(&mut model, &mut optimizer, input).unwrap().gradient_norm
     };
     let exact = norm(Precision::F32);

@@ -200,6 +200,21 @@ fn half_the_sequences_at_once_from_the_start_or_a_resume_give_the_same_losses() 
 }
 
 #[test]
+fn blocks_that_are_computed_again_from_the_start_or_a_resume_change_no_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    let options =
+        |recompute| PretrainOptions { recompute, layers: Some(3), at_once: Some(3), dropout: 0.2, ..tiny(12) };
+    fixture.finish(&options(false), "kept");
+    fixture.finish(&options(true), "recomputed");
+    fixture.run(&options(false), "changed", &Watcher::cancelling(5)).unwrap();
+    fixture.finish(&options(true), "changed");
+    for name in ["recomputed", "changed"] {
+        assert!(fixture.weights(name) == fixture.weights("kept"), "{name}: other weights");
+    }
+}
+
+#[test]
 fn a_document_mask_is_part_of_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Fixture::create(dir.path());

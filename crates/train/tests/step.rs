@@ -8,7 +8,7 @@ use luban_model::training::TrainableModel;
 use luban_train::choose::random_examples;
 use luban_train::objective::{Causal, Example, Masked, Objective};
 use luban_train::optimizer::{AdamW, AdamWSettings};
-use luban_train::step::{StepInput, flops_per_token, gradients, train_step};
+use luban_train::step::{StepDropout, StepInput, flops_per_token, gradients, train_step};
 
 const VOCAB: usize = 97;
 
@@ -25,13 +25,15 @@ fn weights(model: &TrainableModel) -> Vec<u32> {
 }
 
 /// Trains for some steps on changing random batches; gives the weights' bits.
-fn trained(spec: &Spec, steps: u64, at_once: usize) -> Vec<u32> {
+fn trained(spec: &Spec, steps: u64, at_once: usize, probability: f64) -> Vec<u32> {
     let mut model = TrainableModel::init(spec.clone(), 3).unwrap();
     let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
     let all = random_examples(spec, 6 * steps as usize, spec.context);
     for step in 0..steps {
         let examples = &all[6 * step as usize..][..6];
-        let input = StepInput { examples, at_once, learning_rate: 1e-2 };
+        let dropout = StepDropout { probability, draws: Stream::new(5, &[]), first_sample: 6 * step };
+        let dropout = (probability > 0.0).then_some(dropout);
+        let input = StepInput { examples, at_once, learning_rate: 1e-2, dropout };
         assert!(train_step(&mut model, &mut optimizer, input).unwrap().is_finite());
     }
     weights(&model)
@@ -43,7 +45,7 @@ fn a_batch_is_learnt_by_heart() {
         let mut model = TrainableModel::init(spec.clone(), 1).unwrap();
         let mut optimizer = AdamW::new(AdamWSettings { weight_decay: 0.0, ..Default::default() }, &model);
         let examples = random_examples(&spec, 4, spec.context);
-        let input = StepInput { examples: &examples, at_once: 4, learning_rate: 3e-3 };
+        let input = StepInput { examples: &examples, at_once: 4, learning_rate: 3e-3, dropout: None };
         let first = train_step(&mut model, &mut optimizer, input).unwrap();
         let uniform = (VOCAB as f64).ln();
         assert!((first.loss - uniform).abs() < 0.5, "an untrained model knows nothing: {}", first.loss);
@@ -57,12 +59,17 @@ fn parts_of_a_batch_add_up_to_the_whole_to_the_bit() {
     // BERT's head multiplies with the token embedding, as tied decoders do: see below.
     let untied = Spec { head: Head::Vocabulary { tied: false }, ..decoder() };
     let both_sides = Spec { head: Head::Vocabulary { tied: false }, ..encoder() };
-    for spec in [untied, both_sides] {
-        let whole = trained(&spec, 3, 6);
+    for (spec, dropout) in [(&untied, 0.0), (&both_sides, 0.0), (&untied, 0.3), (&both_sides, 0.3)] {
+        let whole = trained(spec, 3, 6, dropout);
         for at_once in [1, 2, 4, 5] {
-            assert!(trained(&spec, 3, at_once) == whole, "{at_once} at once, causal: {}", spec.causal);
+            assert!(
+                trained(spec, 3, at_once, dropout) == whole,
+                "{at_once} at once, causal: {}, dropout: {dropout}",
+                spec.causal
+            );
         }
     }
+    assert!(trained(&untied, 3, 6, 0.3) != trained(&untied, 3, 6, 0.0));
 }
 
 #[test]
@@ -87,10 +94,10 @@ fn parts_with_tied_embeddings_differ_by_rounding_only() {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
-    for spec in [decoder(), encoder()] {
-        let one = Pool::new(1).install(|| trained(&spec, 3, 6));
+    for (spec, dropout) in [(decoder(), 0.0), (encoder(), 0.2)] {
+        let one = Pool::new(1).install(|| trained(&spec, 3, 6, dropout));
         for threads in [2, 3, 5] {
-            assert!(Pool::new(threads).install(|| trained(&spec, 3, 6)) == one, "{threads} threads");
+            assert!(Pool::new(threads).install(|| trained(&spec, 3, 6, dropout)) == one, "{threads} threads");
         }
     }
 }
@@ -137,7 +144,7 @@ fn what_stands_before_a_cut_has_no_influence_after_it() {
 fn a_long_gradient_is_clipped_and_a_broken_one_changes_nothing() {
     let spec = decoder();
     let examples = random_examples(&spec, 2, spec.context);
-    let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-2 };
+    let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-2, dropout: None };
     let mut model = TrainableModel::init(spec.clone(), 1).unwrap();
     let start = weights(&model);
     // AdamW's first step is the sign of the gradient, whatever its length; its first moment tells the length.
@@ -169,7 +176,7 @@ fn an_example_without_targets_is_no_trouble() {
     assert!(examples.iter().any(|example| example.targets.is_empty()));
     let mut model = TrainableModel::init(spec, 1).unwrap();
     let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
-    let input = StepInput { examples: &examples, at_once: 1, learning_rate: 1e-3 };
+    let input = StepInput { examples: &examples, at_once: 1, learning_rate: 1e-3, dropout: None };
     assert!(train_step(&mut model, &mut optimizer, input).unwrap().is_finite());
 }
 
@@ -179,4 +186,36 @@ fn operations_follow_the_objective() {
     let (decoder, encoder) = (decoder(), encoder());
     assert!(flops_per_token(&decoder, 32) > 6.0 * (decoder.parameters() - 5 * 64) as f64);
     assert!(flops_per_token(&encoder, 32) < 6.0 * encoder.parameters() as f64);
+}
+
+#[test]
+fn dropout_falls_on_the_embedding_and_on_every_branch() {
+    // With weights that pass nothing on, the loss sees the embedding's dropout alone, and so for each branch.
+    let spec = Spec { head: Head::Vocabulary { tied: false }, ..decoder() };
+    let examples = random_examples(&spec, 4, spec.context);
+    let loss = |silent: &[&str], first_sample: Option<u64>| {
+        let mut model = TrainableModel::init(spec.clone(), 3).unwrap();
+        for parameter in model.parameters_mut().filter(|parameter| silent.iter().any(|name| parameter.name == *name)) {
+            parameter.value_mut().fill(0.0);
+        }
+        let draws = Stream::new(5, &[]);
+        let dropout = first_sample.map(|first_sample| StepDropout { probability: 0.5, draws, first_sample });
+        let input = StepInput { examples: &examples, at_once: 4, learning_rate: 1e-3, dropout };
+        let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+        train_step(&mut model, &mut optimizer, input).unwrap().loss
+    };
+    let sources = [
+        "embedding.tokens",
+        "layers.0.out.weight",
+        "layers.0.down.weight",
+        "layers.1.out.weight",
+        "layers.1.down.weight",
+    ];
+    for source in sources {
+        // Blocks add to nothing where the embedding is silent, so it stays in all cases but its own.
+        let silent: Vec<&str> = sources.into_iter().filter(|other| *other != source && *other != sources[0]).collect();
+        let (without, with, again) = (loss(&silent, None), loss(&silent, Some(0)), loss(&silent, Some(0)));
+        assert!(with == again && with != without && with != loss(&silent, Some(4)), "{source}: {without} {with}");
+    }
+    assert_eq!(loss(&sources, None), loss(&sources, Some(0)), "zeros have nothing to lose");
 }

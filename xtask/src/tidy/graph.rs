@@ -80,6 +80,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("hyper", &["luban-serve"]),
     ("indicatif", &["luban"]),
     ("memmap2", &["luban-artifact"]),
+    ("ratatui", &["luban"]),
     ("rustix", &["luban-base"]),
     ("safetensors", &["luban-artifact"]),
     ("tokenizers", &["luban-text"]),

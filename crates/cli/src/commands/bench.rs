@@ -8,10 +8,11 @@ use luban_base::clock::SystemClock;
 use luban_flow::stages;
 use luban_kernels::limits;
 use luban_kernels::pool;
-use luban_train::bench::{Measured, Rounds, measure, shape};
+use luban_train::bench::{Conditions, Measured, measure, shape, shapes};
 use luban_train::choose::LEARNING_RATE_FLOOR;
 use luban_train::curve::{Curve as Steps, CurveOptions, Tokens};
 use luban_train::optimizer::AdamWSettings;
+use luban_train::products;
 use luban_train::schedule::{Decay, Schedule};
 use luban_train::{Precision, PretrainOptions};
 use serde_json::json;
@@ -25,6 +26,7 @@ use crate::output::{self, Outcome};
 pub enum Bench {
     Train(Train),
     Curve(Curve),
+    Products(Products),
     Limits(Limits),
 }
 
@@ -40,9 +42,36 @@ pub struct Train {
     /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
     #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
+    /// Compute each layer again in the backward pass instead of keeping what it computed: less memory, the same result
+    #[arg(long)]
+    pub recompute: bool,
     /// Least number of timed steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub steps: usize,
+}
+
+/// Speed of plain matrix products on the shapes of training
+///
+/// Measures the three products of each linear map of the models of `luban bench train`: forward, and the gradients of
+/// the input and of the weight. Both factors are of the precision, the result is f32.
+#[derive(Args, Debug)]
+pub struct Products {
+    /// tiny, small, gpt2_b4, bert or llama; all of them when not given
+    #[arg(long, value_name = "NAME")]
+    pub config: Option<String>,
+    /// f32 or bf16
+    #[arg(long, value_name = "NAME", default_value_t = Precision::Bf16, value_parser = f32_or_bf16)]
+    pub precision: Precision,
+    /// Least time for each product
+    #[arg(long, value_name = "S", default_value_t = 0.2)]
+    pub seconds: f64,
+}
+
+fn f32_or_bf16(name: &str) -> Result<Precision, String> {
+    match name.parse()? {
+        precision @ (Precision::F32 | Precision::Bf16) => Ok(precision),
+        _ => Err("products are measured in f32 or bf16".to_owned()),
+    }
 }
 
 /// Loss of each step on given weights and tokens
@@ -86,13 +115,15 @@ pub struct Limits {}
 /// Measures training.
 pub fn train(options: &Train, global: &Global) -> Outcome {
     let shape = shape(&options.config)?;
-    let rounds = Rounds { steps_min: options.steps.max(1), ..Rounds::default() };
-    let measured = measure(&shape, options.precision, rounds, &SystemClock::default())?;
+    let Train { precision, recompute, steps, .. } = *options;
+    let conditions = Conditions { precision, recompute, steps_min: steps.max(1), ..Conditions::default() };
+    let measured = measure(&shape, conditions, &SystemClock::default())?;
     let rss = peak_rss_mb();
     if global.json {
         let mut line = json!(measured);
         line["bench"] = json!("train");
-        line["precision"] = json!(options.precision.name());
+        line["precision"] = json!(precision.name());
+        line["recompute"] = json!(recompute);
         line["threads"] = json!(pool::threads());
         line["peak_rss_mb"] = json!(rss);
         return output::json(&line);
@@ -114,6 +145,34 @@ fn describe(measured: &Measured, rss: Option<u64>) -> String {
         rows.push(row("peak memory, MB", grouped(rss)));
     }
     table("lr", &rows)
+}
+
+/// Measures products.
+pub fn products(options: &Products, global: &Global) -> Outcome {
+    let shapes = match &options.config {
+        Some(name) => vec![shape(name)?],
+        None => shapes(),
+    };
+    let mut rows = vec![["config", "rows", "inputs", "outputs", "product", "GFLOP/s"].map(str::to_owned).to_vec()];
+    for shape in shapes {
+        for map in products::maps(&shape) {
+            for measured in products::measure(map, options.precision, options.seconds, &SystemClock::default()) {
+                let mut line = json!(measured);
+                if global.json {
+                    line["bench"] = json!("products");
+                    line["config"] = json!(shape.name);
+                    line["precision"] = json!(options.precision.name());
+                    line["threads"] = json!(pool::threads());
+                    output::json(&line)?;
+                    continue;
+                }
+                let form = line["form"].as_str().unwrap_or_default().to_owned();
+                let sizes = [map.rows, map.inputs, map.outputs].map(|size| size.to_string());
+                rows.push([&[shape.name.to_owned()][..], &sizes, &[form, format!("{:.0}", measured.gflops)]].concat());
+            }
+        }
+    }
+    if global.json { Ok(()) } else { output::text(&table("lrrrlr", &rows)) }
 }
 
 /// Prints the steps of a run.

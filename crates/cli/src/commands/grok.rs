@@ -6,7 +6,7 @@ use luban_train::grok;
 
 use super::stage::{self, Target};
 use crate::args::Global;
-use crate::format::table;
+use crate::format::{CHART_COLUMNS, CHART_ROWS, table};
 use crate::output::Outcome;
 
 /// Show grokking: a model that understands long after it has learned by heart
@@ -28,6 +28,16 @@ pub fn run(options: Options, global: &Global) -> Outcome {
         let report = grok::read(artifact)?;
         let verdict = if report.holds { "holds for every seed" } else { "does not hold for every seed" };
         let page = artifact.dir().join(grok::PAGE);
-        Ok(format!("{}grokking {verdict}; the charts are in {}\n", table("r", &report.rows()), page.display()))
+        let seed = report.options.seed;
+        let [accuracy, loss, _] = report.plots(seed);
+        Ok(format!(
+            "\n{}\n{}\nSeed {seed}, the sharp measure and the smooth ones side by side:\n\n{}\n{}\nGrokking {verdict}. All \
+             charts are in {}\n",
+            accuracy.text(CHART_COLUMNS, CHART_ROWS),
+            loss.text(CHART_COLUMNS, CHART_ROWS),
+            table("r", &report.along(seed)),
+            table("r", &report.rows()),
+            page.display()
+        ))
     })
 }

@@ -22,6 +22,7 @@ pub mod serve;
 mod stage;
 pub mod tokenizer;
 pub mod verify;
+pub mod watch;
 
 use std::path::Path;
 
@@ -34,12 +35,12 @@ use crate::output::{Failure, Outcome};
 pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Start here", &["quickstart", "run", "plan"]),
     ("Build", &["data build", "tokenizer train"]),
-    ("Train", &["pretrain"]),
+    ("Train", &["pretrain", "watch"]),
     ("See it happen", &["scale", "grok"]),
     ("Compress and evaluate", &["quantize", "eval perplexity", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
-    ("Machine", &["bench train", "bench curve", "bench limits", "completions"]),
+    ("Machine", &["bench train", "bench products", "bench curve", "bench limits", "completions"]),
 ];
 
 /// Every command. What each does is said where its options are.
@@ -52,7 +53,8 @@ pub enum Command {
     /// Make tokenizers
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Tokenizer(tokenizer::Tokenizer),
-    Pretrain(pretrain::Options),
+    Pretrain(Box<pretrain::Options>),
+    Watch(watch::Options),
     Scale(scale::Options),
     Grok(grok::Options),
     Run(run::Options),
@@ -80,7 +82,8 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Quickstart(options) => quickstart::run(&options, global),
         Command::Data(data::Data::Build(options)) => data::build(options, global),
         Command::Tokenizer(tokenizer::Tokenizer::Train(options)) => tokenizer::train(options, global),
-        Command::Pretrain(options) => pretrain::run(options, global),
+        Command::Pretrain(options) => pretrain::run(*options, global),
+        Command::Watch(options) => watch::run(&options, global),
         Command::Scale(options) => scale::run(options, global),
         Command::Grok(options) => grok::run(options, global),
         Command::Run(options) => run::run(&options, global),
@@ -97,6 +100,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Verify(options) => verify::run(&options, global),
         Command::Bench(bench::Bench::Train(options)) => bench::train(&options, global),
         Command::Bench(bench::Bench::Curve(options)) => bench::curve(&options, global),
+        Command::Bench(bench::Bench::Products(options)) => bench::products(&options, global),
         Command::Bench(bench::Bench::Limits(options)) => bench::limits(&options, global),
         Command::Completions(options) => completions::run(&options),
     }

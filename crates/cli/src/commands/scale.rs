@@ -6,7 +6,7 @@ use luban_train::scale;
 
 use super::stage::{self, Target};
 use crate::args::Global;
-use crate::format::table;
+use crate::format::{CHART_COLUMNS, CHART_ROWS, table};
 use crate::output::Outcome;
 
 /// Train a ladder of models, fit a law to their losses, predict a larger one
@@ -27,8 +27,12 @@ pub fn run(options: Options, global: &Global) -> Outcome {
     stage::run_and(options.stage, &options.target, global, |artifact| {
         let report = scale::read(artifact)?;
         let page = artifact.dir().join(scale::PAGE);
+        let [over_compute, _, smooth, sharp] = report.plots();
         Ok(format!(
-            "\n{}\n{}\n{}\nThe charts are in {}\n",
+            "\n{}\n{}\n{}\n{}\n{}\n{}\nThe charts are in {}\n",
+            over_compute.text(CHART_COLUMNS, 2 * CHART_ROWS),
+            smooth.text(CHART_COLUMNS, CHART_ROWS),
+            sharp.text(CHART_COLUMNS, CHART_ROWS),
             table("r", &report.rows()),
             table("lr", &report.constants()),
             report.verdict(),

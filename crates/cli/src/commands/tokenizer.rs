@@ -13,9 +13,9 @@ pub enum Tokenizer {
     Train(Train),
 }
 
-/// Train a byte-level BPE tokenizer on a corpus
+/// Train a tokenizer on a corpus
 ///
-/// A corpus becomes a tokenizer artifact that Hugging Face's AutoTokenizer loads too.
+/// Byte-level BPE, or with --kind characters a token for each character. A corpus becomes a tokenizer artifact that Hugging Face's AutoTokenizer loads too.
 #[derive(Args)]
 pub struct Train {
     #[command(flatten)]

@@ -19,12 +19,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind};
 use luban_base::cancel::Cancel;
 use luban_base::progress::{Event, Observer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::dedup::{self, LIKENESS_MIN, MinHash, shingles};
 use crate::report::Report;
 use crate::source::{Source, SourceFile, unpack};
-use crate::{Error, Result, parallel};
+use crate::{Error, Result, Split, parallel};
 use entry::{Entry, Fate};
 use reread::Rereader;
 use scan::{Scanned, Scanner};
@@ -39,6 +39,11 @@ pub struct BuildOptions {
     pub source: Source,
     /// The JSONL field or the column of tables that holds the text, where it is neither `text` nor `content`.
     pub text_field: Option<String>,
+    /// Where the texts for validation come from, if not from [`Self::source`]; all of that is then for training, but for
+    /// what is much like one of these.
+    pub valid: Option<Source>,
+    /// Whether everything stays that is UTF-8: no other rule is asked, and duplicates are not looked for.
+    pub keep_all: bool,
     /// Decides the split, the order of documents and the permutations that find near duplicates.
     pub seed: u64,
     /// Most bytes of text for training; a random choice of documents where there is more.
@@ -63,6 +68,8 @@ impl BuildOptions {
         Self {
             source,
             text_field: None,
+            valid: None,
+            keep_all: false,
             seed: 0,
             max_bytes: 64 << 20,
             valid_max_bytes: 1 << 20,
@@ -79,7 +86,23 @@ impl BuildOptions {
     /// # Errors
     /// If there is nothing there, or it cannot be listed.
     pub fn source_fingerprint(&self) -> Result<Value> {
-        self.source.fingerprint()
+        let source = self.source.fingerprint()?;
+        match &self.valid {
+            None => Ok(source),
+            Some(valid) => Ok(json!({ "training": source, "validation": valid.fingerprint()? })),
+        }
+    }
+
+    /// Every file: those for validation first, so that of texts that are alike theirs stay.
+    fn files(&self) -> Result<Vec<SourceFile>> {
+        let mut files = Vec::new();
+        for mut file in self.valid.iter().map(Source::files).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            (file.name, file.group) = (format!("valid/{}", file.name), format!("valid/{}", file.group));
+            files.push(SourceFile { split: Some(Split::Valid), ..file });
+        }
+        let given = if files.is_empty() { None } else { Some(Split::Train) };
+        files.extend(self.source.files()?.into_iter().map(|file| SourceFile { split: given, ..file }));
+        Ok(files)
     }
 
     fn check(&self) -> Result<()> {
@@ -106,11 +129,12 @@ impl BuildOptions {
 pub fn build(options: &BuildOptions, target: &Path, keys: &Keys, observer: &dyn Observer) -> Result<Artifact> {
     options.check()?;
     let writer = ArtifactWriter::create(target, Kind::Corpus)?;
-    let mut files = options.source.files()?;
+    let mut files = options.files()?;
     let _unpacked = unpack::all(&mut files, options, target, observer)?;
     let scanner = Scanner {
         hash: MinHash::new(options.seed),
         text_field: options.text_field.as_deref(),
+        keep_all: options.keep_all,
         cancel: &options.cancel,
         read: AtomicU64::new(0),
     };
@@ -119,7 +143,9 @@ pub fn build(options: &BuildOptions, target: &Path, keys: &Keys, observer: &dyn 
     if entries.is_empty() {
         return Err(unusable(&options.source, &scanned));
     }
-    drop_duplicates(&mut entries, &files, options, observer)?;
+    if !options.keep_all {
+        drop_duplicates(&mut entries, &files, options, observer)?;
+    }
     split::assign(&mut entries, &files, &scanner, options)?;
     write::write(writer, &write::Parts { files: &files, scanned: &scanned, options, observer }, entries, keys)
 }

@@ -65,6 +65,8 @@ pub(super) struct Place {
 pub(super) struct Scanner<'a> {
     pub(super) hash: MinHash,
     pub(super) text_field: Option<&'a str>,
+    /// Whether no rule is asked but those that every corpus needs.
+    pub(super) keep_all: bool,
     pub(super) cancel: &'a Cancel,
     /// Bytes read so far, for who shows progress.
     pub(super) read: AtomicU64,
@@ -100,7 +102,7 @@ impl Scanner<'_> {
             self.check_cancel()?;
             let mark = if offset == 0 && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
             let piece = Piece::new(&bytes[mark..], offset == 0, kind, file.plain_bytes());
-            match quality::check(&piece) {
+            match self.check(&piece) {
                 None => {
                     let range = offset + mark as u64..offset + bytes.len() as u64;
                     scanned.texts.push(self.text_at(Place { range, line: 0, part: 0..0 }, piece.text));
@@ -157,7 +159,7 @@ impl Scanner<'_> {
         let mut pieces = Pieces::new(record.text.as_bytes());
         while let Some((offset, bytes)) = pieces.next_piece().context("read", &file.path)? {
             let piece = Piece::new(bytes, offset == 0, TextKind::Prose, size);
-            let Some((rule, found)) = quality::check(&piece) else {
+            let Some((rule, found)) = self.check(&piece) else {
                 let part = offset as usize..offset as usize + bytes.len();
                 let text = self.text_at(Place { part, ..place.clone() }, piece.text);
                 scanned.texts.push(Text { license: license.clone(), ..text });
@@ -178,7 +180,7 @@ impl Scanner<'_> {
     }
 
     fn condemn(&self, piece: &Piece<'_>, scanned: &mut Scanned) {
-        if let Some((rule, found)) = quality::check(piece) {
+        if let Some((rule, found)) = self.check(piece) {
             scanned.drop_text(rule, &found, piece.file_bytes);
         }
     }
@@ -188,6 +190,10 @@ impl Scanner<'_> {
         // Pieces are at most 64 KiB.
         let bytes = text.len() as u32;
         Text { place, bytes, key: dedup::key(text), bands: self.hash.bands(text), license: None }
+    }
+
+    fn check(&self, piece: &Piece<'_>) -> Option<(usize, String)> {
+        if self.keep_all { quality::check_needed(piece) } else { quality::check(piece) }
     }
 
     fn check_cancel(&self) -> Result<()> {

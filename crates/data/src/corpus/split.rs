@@ -22,6 +22,9 @@ pub(super) fn assign(
     scanner: &Scanner<'_>,
     options: &BuildOptions,
 ) -> Result<()> {
+    if files.iter().any(|file| file.split.is_some()) {
+        return assign_as_given(entries, files, options);
+    }
     let mut groups: BTreeMap<String, u64> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.is_kept()) {
         *groups.entry(entry.group(files)).or_default() += entry.bytes();
@@ -33,6 +36,20 @@ pub(super) fn assign(
     for entry in entries.iter_mut().filter(|entry| entry.is_kept()) {
         if chosen.contains(&entry.group(files)) {
             entry.fate = Fate::Kept(Split::Valid);
+        }
+    }
+    Ok(())
+}
+
+/// The split is that of the sources.
+fn assign_as_given(entries: &mut [Entry], files: &[SourceFile], options: &BuildOptions) -> Result<()> {
+    for entry in entries.iter_mut().filter(|entry| entry.is_kept()) {
+        entry.fate = Fate::Kept(files[entry.file].split.unwrap_or(Split::Train));
+    }
+    for (split, source) in [(Split::Train, Some(&options.source)), (Split::Valid, options.valid.as_ref())] {
+        let empty = !entries.iter().any(|entry| entry.fate == Fate::Kept(split));
+        if let (true, Some(source)) = (empty, source) {
+            return Err(Error::EmptySide { place: source.place(), split });
         }
     }
     Ok(())

@@ -39,6 +39,11 @@ pub trait Rule: Sync {
     /// How much falls with a piece that it drops.
     fn scope(&self) -> Scope;
 
+    /// Whether even a corpus that keeps all must ask it: what it drops cannot be a document.
+    fn is_needed(&self) -> bool {
+        false
+    }
+
     /// Looks at a piece.
     fn check(&self, piece: &Piece<'_>) -> Verdict;
 }
@@ -101,7 +106,17 @@ impl<'a> Piece<'a> {
 
 /// The first rule that objects: its place in [`RULES`], and what it found.
 pub fn check(piece: &Piece<'_>) -> Option<(usize, String)> {
-    RULES.iter().enumerate().find_map(|(index, rule)| match rule.check(piece) {
+    objection(piece, |_| true)
+}
+
+/// As [`check`], of the rules that every corpus needs.
+pub fn check_needed(piece: &Piece<'_>) -> Option<(usize, String)> {
+    objection(piece, |rule| rule.is_needed())
+}
+
+fn objection(piece: &Piece<'_>, asked: impl Fn(&dyn Rule) -> bool) -> Option<(usize, String)> {
+    let asked = RULES.iter().enumerate().filter(|(_, rule)| asked(**rule));
+    asked.into_iter().find_map(|(index, rule)| match rule.check(piece) {
         Verdict::Keep => None,
         Verdict::Drop(found) => Some((index, found)),
     })

@@ -17,6 +17,10 @@ impl Rule for NotUtf8 {
         Scope::File
     }
 
+    fn is_needed(&self) -> bool {
+        true
+    }
+
     fn check(&self, piece: &Piece<'_>) -> Verdict {
         match std::str::from_utf8(piece.bytes) {
             Ok(_) => Verdict::Keep,

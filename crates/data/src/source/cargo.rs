@@ -79,7 +79,17 @@ fn rust_files(package: &Package, dir: &Path, name: &str, files: &mut Vec<SourceF
             let bytes = entry.metadata().context("look at", &path)?.len();
             let (group, license) = (package.name.clone(), license_of(package));
             let format = Format::Text(TextKind::Code);
-            files.push(SourceFile { path, name, group, license, format, packing: None, bytes, plain: None });
+            files.push(SourceFile {
+                path,
+                name,
+                group,
+                license,
+                format,
+                packing: None,
+                bytes,
+                split: None,
+                plain: None,
+            });
         }
     }
     Ok(())

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use luban_base::digest;
 use serde_json::{Value, json};
 
-use crate::Result;
 use crate::quality::TextKind;
+use crate::{Result, Split};
 use unpack::{Packing, Plain};
 
 /// What a corpus is built from.
@@ -45,6 +45,8 @@ pub(crate) struct SourceFile {
     /// How its content is compressed, which the format is that of.
     pub(crate) packing: Option<Packing>,
     pub(crate) bytes: u64,
+    /// The side of the corpus that its texts are for, where that is given.
+    pub(crate) split: Option<Split>,
     /// Its content, where that no longer is the file itself.
     pub(crate) plain: Option<Plain>,
 }

@@ -32,7 +32,7 @@ pub(super) fn files(root: &Path) -> Result<Vec<SourceFile>> {
         let (group, license) = (name.clone(), UNKNOWN_LICENSE.to_string());
         let (packing, format) = kind_of(&path);
         let bytes = metadata.len();
-        files.push(SourceFile { path, name, group, license, format, packing, bytes, plain: None });
+        files.push(SourceFile { path, name, group, license, format, packing, bytes, split: None, plain: None });
     })?;
     Ok(files)
 }

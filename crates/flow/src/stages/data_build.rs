@@ -22,6 +22,12 @@ pub struct DataBuild {
     /// A Cargo project: the Rust sources of the libraries that it depends on
     #[arg(long, value_name = "DIR")]
     pub cargo: Option<PathBuf>,
+    /// A folder or a file with the text for validation; all of the other text is then for training
+    #[arg(long, value_name = "PATH")]
+    pub valid: Option<PathBuf>,
+    /// Keep everything that is UTF-8: ask no quality rule, look for no duplicates
+    #[arg(long)]
+    pub keep_all: bool,
     /// The JSONL field or CSV column with the text, where it is neither text nor content
     #[arg(long, visible_alias = "text-column", value_name = "NAME")]
     #[serde(alias = "text-column")]
@@ -46,6 +52,8 @@ impl Default for DataBuild {
         Self {
             data: None,
             cargo: None,
+            valid: None,
+            keep_all: options.keep_all,
             text_field: options.text_field,
             max_bytes: options.max_bytes,
             valid_max_bytes: options.valid_max_bytes,
@@ -65,28 +73,19 @@ impl Stage for DataBuild {
     }
 
     fn settings(&self) -> Result<Value> {
-        settings_without(self, &["data", "cargo"])
+        settings_without(self, &["data", "cargo", "valid"])
     }
 
     fn fingerprint(&self, _: &Context<'_>) -> Result<Option<Value>> {
-        Ok(Some(self.source()?.fingerprint()?))
+        Ok(Some(self.options()?.source_fingerprint()?))
     }
 
     fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
-        let source = self.source()?;
+        let options = self.options()?;
         let mut settings = self.settings()?;
-        settings[FINGERPRINT] = source.fingerprint()?;
-        let options = BuildOptions {
-            text_field: self.text_field.clone(),
-            seed: self.seed,
-            max_bytes: self.max_bytes,
-            valid_max_bytes: self.valid_max_bytes,
-            valid_share: self.valid_share,
-            settings,
-            stage: Self::NAME.to_owned(),
-            cancel: context.cancel.clone(),
-            ..BuildOptions::new(source)
-        };
+        settings[FINGERPRINT] = options.source_fingerprint()?;
+        let (stage, cancel) = (Self::NAME.to_owned(), context.cancel.clone());
+        let options = BuildOptions { settings, stage, cancel, ..options };
         match corpus::build(&options, target, context.keys, context.observer) {
             Err(luban_data::Error::Cancelled) => Err(Error::Interrupted { kept: None }),
             built => {
@@ -99,6 +98,19 @@ impl Stage for DataBuild {
 }
 
 impl DataBuild {
+    fn options(&self) -> Result<BuildOptions> {
+        Ok(BuildOptions {
+            text_field: self.text_field.clone(),
+            valid: self.valid.clone().map(Source::Path),
+            keep_all: self.keep_all,
+            seed: self.seed,
+            max_bytes: self.max_bytes,
+            valid_max_bytes: self.valid_max_bytes,
+            valid_share: self.valid_share,
+            ..BuildOptions::new(self.source()?)
+        })
+    }
+
     fn source(&self) -> Result<Source> {
         match (&self.data, &self.cargo) {
             (Some(path), None) => Ok(Source::Path(path.clone())),

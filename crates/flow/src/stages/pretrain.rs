@@ -64,9 +64,15 @@ pub struct Pretrain {
     /// How the learning rate falls: cosine, linear, or wsd, which keeps it until the last fifth of the steps
     #[arg(long, value_name = "NAME", default_value = "cosine", value_parser = super::word::<Decay>)]
     pub decay: Decay,
+    /// How long AdamW remembers squared gradients: 0.99 suits small batches, 0.95 large ones [default: 0.95]
+    #[arg(long, value_name = "X")]
+    pub beta2: Option<f64>,
     /// Weight decay of AdamW
     #[arg(long, value_name = "X")]
     pub weight_decay: Option<f64>,
+    /// Probability with which elements of the embedding and of the residual branches fall out in training
+    #[arg(long, value_name = "P", default_value_t = Self::default().dropout)]
+    pub dropout: f64,
     /// Keep attention within each document, and count positions from its beginning
     #[arg(long)]
     pub document_mask: bool,
@@ -85,6 +91,9 @@ pub struct Pretrain {
     /// Sequences that go through the model at once: fewer need less memory and change the result by rounding only
     #[arg(long, value_name = "N")]
     pub at_once: Option<usize>,
+    /// Compute each layer again in the backward pass instead of keeping what it computed: less memory, the same result
+    #[arg(long)]
+    pub recompute: bool,
     /// Steps between checkpoints; about a minute's worth when not given
     #[arg(long, value_name = "N")]
     pub checkpoint_every: Option<u64>,
@@ -112,13 +121,16 @@ impl Default for Pretrain {
             learning_rate: options.learning_rate,
             warmup: options.warmup,
             decay: options.decay,
+            beta2: options.beta2,
             weight_decay: options.weight_decay,
+            dropout: options.dropout,
             document_mask: options.document_mask,
             seed: options.seed,
             keep: options.keep,
             patience: options.patience,
             spike_steps: options.spike_steps,
             at_once: options.at_once,
+            recompute: options.recompute,
             checkpoint_every: options.checkpoint_every,
             fresh: options.fresh,
         }
@@ -141,13 +153,16 @@ impl Pretrain {
             learning_rate: self.learning_rate,
             warmup: self.warmup,
             decay: self.decay,
+            beta2: self.beta2,
             weight_decay: self.weight_decay,
+            dropout: self.dropout,
             document_mask: self.document_mask,
             seed: self.seed,
             keep: self.keep,
             patience: self.patience,
             spike_steps: self.spike_steps,
             at_once: self.at_once,
+            recompute: self.recompute,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
             ..PretrainOptions::default()

@@ -1,10 +1,11 @@
-//! A corpus becomes a byte-level BPE tokenizer.
+//! A corpus becomes a tokenizer.
 
 use std::path::Path;
 
 use clap::Args;
-use luban_artifact::{Artifact, ArtifactWriter, Kind};
+use luban_artifact::{Artifact, ArtifactWriter, Kind as ArtifactKind};
 use luban_data::{Corpus, Split};
+use luban_text::train::Kind;
 use luban_text::{Tokenizer, TrainOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,10 +20,13 @@ pub struct TokenizerTrain {
     /// The corpus whose training part is read
     #[arg(long, value_name = "DIR")]
     pub corpus: Place,
-    /// Tokens in all, the 256 bytes and the end of text included
+    /// What its tokens are: bpe for frequent sequences of bytes, or characters for those of the corpus alone
+    #[arg(long, value_name = "NAME", default_value = "bpe", value_parser = super::word::<Kind>)]
+    pub kind: Kind,
+    /// Tokens of bpe in all, the 256 bytes and the end of text included
     #[arg(long, value_name = "N", default_value_t = Self::default().vocab_size)]
     pub vocab_size: usize,
-    /// Bytes of text to learn from; of more, a random sample is taken
+    /// Bytes of text that bpe learns from; of more, a random sample is taken
     #[arg(long, value_name = "N", default_value_t = Self::default().sample_bytes)]
     pub sample_bytes: usize,
     /// Chooses the sample
@@ -32,18 +36,18 @@ pub struct TokenizerTrain {
 
 impl Default for TokenizerTrain {
     fn default() -> Self {
-        let TrainOptions { vocab_size, sample_bytes, seed, .. } = TrainOptions::default();
-        Self { corpus: Place::default(), vocab_size, sample_bytes, seed }
+        let TrainOptions { kind, vocab_size, sample_bytes, seed, .. } = TrainOptions::default();
+        Self { corpus: Place::default(), kind, vocab_size, sample_bytes, seed }
     }
 }
 
 impl Stage for TokenizerTrain {
     const NAME: &'static str = "tokenizer.train";
-    const ABOUT: &'static str = "train a byte-level BPE tokenizer";
-    const MAKES: Option<Kind> = Some(Kind::Tokenizer);
+    const ABOUT: &'static str = "train a tokenizer";
+    const MAKES: Option<ArtifactKind> = Some(ArtifactKind::Tokenizer);
 
     fn inputs(&mut self) -> Vec<Input<'_>> {
-        vec![Input::required("corpus", &[Kind::Corpus], &mut self.corpus)]
+        vec![Input::required("corpus", &[ArtifactKind::Corpus], &mut self.corpus)]
     }
 
     fn settings(&self) -> Result<Value> {
@@ -51,9 +55,9 @@ impl Stage for TokenizerTrain {
     }
 
     fn run(&self, target: &Path, context: &Context<'_>) -> Result<Option<Artifact>> {
-        let corpus = Artifact::open(self.corpus.path())?.expect_kind(Kind::Corpus)?;
+        let corpus = Artifact::open(self.corpus.path())?.expect_kind(ArtifactKind::Corpus)?;
         let tokenizer = self.train(&corpus, context)?;
-        let mut writer = ArtifactWriter::create(target, Kind::Tokenizer)?;
+        let mut writer = ArtifactWriter::create(target, ArtifactKind::Tokenizer)?;
         for (name, bytes) in tokenizer.hub_files(None) {
             writer.write(name, &bytes)?;
         }
@@ -66,6 +70,7 @@ impl Stage for TokenizerTrain {
 impl TokenizerTrain {
     fn train(&self, corpus: &Artifact, context: &Context<'_>) -> Result<Tokenizer> {
         let options = TrainOptions {
+            kind: self.kind,
             vocab_size: self.vocab_size,
             sample_bytes: self.sample_bytes,
             seed: self.seed,

@@ -8,10 +8,10 @@ use crate::buffer::Scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
-/// Rows of B in one block: this much of a panel (64 KiB) stays in the second cache while all rows of a task pass.
-const DEPTH: usize = 256;
+/// Rows of B in one block: this much of a panel (96 KiB) stays in the second cache while all rows of a task pass.
+const DEPTH: usize = 384;
 /// Rows of C in one task at most and, where there are enough of them, at least; multiples of the tile.
-const ROWS_MAX: usize = 96;
+const ROWS_MAX: usize = 192;
 const ROWS_MIN: usize = 24;
 /// Rows that would take as long as what a task costs beside its rows.
 const TASK_ROWS: usize = 2;

@@ -65,7 +65,9 @@ fn along<S: Simd, T: Source>(b: MatRef<'_, T>, out: &mut [f32]) {
             let mut lanes = [S::splat(0.0); LANES];
             for (c, lanes) in lanes.iter_mut().enumerate() {
                 if column + c < columns {
-                    let numbers = &b.data[(column + c) * b.col_stride..][steps.clone()];
+                    let column = &b.data[(column + c) * b.col_stride..];
+                    ask_along(column, steps.start);
+                    let numbers = &column[steps.clone()];
                     *lanes = T::pairs_along::<S>(numbers);
                 }
             }
@@ -115,6 +117,15 @@ fn ask_for<T>(numbers: &[T], start: usize, row: usize, count: usize) {
     for at in (0..count).step_by(line) {
         prefetch(numbers.as_ptr().wrapping_add(start + at).cast());
         prefetch(numbers.as_ptr().wrapping_add(start + row + at).cast());
+    }
+}
+
+/// Asks for what follows along k two blocks after the given step.
+#[inline(always)]
+fn ask_along<T>(numbers: &[T], step: usize) {
+    let block = 2 * LANES;
+    for at in (0..block).step_by(64 / size_of::<T>()) {
+        prefetch(numbers.as_ptr().wrapping_add(step + 2 * block + at).cast());
     }
 }
 

@@ -3,6 +3,7 @@
 //! In f64 they also serve finite-difference checks of the backward kernels.
 
 mod attention;
+mod dropout;
 mod formats;
 pub mod norm;
 mod scalar;
@@ -13,6 +14,7 @@ use crate::loss::IGNORED;
 use crate::optim::AdamW;
 
 pub use attention::{attention, attention_backward};
+pub use dropout::{dropout_factors, philox};
 pub use formats::{quantize_fp8, round};
 pub use scalar::{Float, erf};
 

@@ -6,16 +6,20 @@
 
 mod activation;
 mod attention;
+mod dropout;
 mod embedding;
 mod general;
 mod linear;
 mod loss;
 mod norm;
+mod recompute;
 
 pub use activation::activate;
 pub use attention::{Attention, attend};
+pub use dropout::{Dropout, dropout};
 pub use embedding::{embed, gather_rows};
 pub use general::{add, multiply, scale, sum};
 pub use linear::{linear_group, logits};
 pub use loss::{LossSum, Vocabulary, cross_entropy};
-pub use norm::{Norm, add_norm};
+pub use norm::{Norm, add_branch, add_norm};
+pub use recompute::recompute;

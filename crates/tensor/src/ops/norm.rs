@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use luban_kernels::matmul::Accumulate;
-use luban_kernels::{elementwise, norm};
+use luban_kernels::{dropout, elementwise, norm};
 
+use crate::ops::Dropout;
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Backward, Tape, Var};
 
@@ -29,16 +30,22 @@ pub enum Norm<'a> {
     },
 }
 
-/// `residual + branch`, and its norm.
+/// `residual + branch`, and its norm. Elements of the branch may fall out before.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn add_norm(tape: &mut Tape, residual: Var, branch: Option<Var>, norm: Norm<'_>) -> (Var, Var) {
+pub fn add_norm(
+    tape: &mut Tape,
+    residual: Var,
+    branch: Option<Var>,
+    norm: Norm<'_>,
+    dropout: Option<Dropout>,
+) -> (Var, Var) {
     let mut inputs = vec![residual.edge()];
     inputs.extend(branch.as_ref().map(Var::edge));
     let sum = match branch {
         None => residual.into_value(),
-        Some(branch) => added(residual.into_value(), branch.into_value()),
+        Some(branch) => added(residual.into_value(), branch.into_value(), dropout.as_ref()),
     };
     let (normed, saved) = Saved::forward(&sum, norm);
     let parameters = inputs.len();
@@ -52,18 +59,46 @@ pub fn add_norm(tape: &mut Tape, residual: Var, branch: Option<Var>, norm: Norm<
             Some(dy) => Some(saved.backward(pass, &dy, parameters).into()),
         };
         let Some(dx) = dx else { return };
-        for input in 0..parameters {
-            pass.give(input, Arc::clone(&dx));
+        match parameters {
+            1 => pass.give(0, dx),
+            _ => give_both(pass, dx, dropout.as_ref()),
         }
     });
     (sum, normed)
 }
 
-fn added(residual: Tensor, branch: Tensor) -> Tensor {
+/// `residual + branch`. Elements of the branch may fall out before.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn add_branch(tape: &mut Tape, residual: Var, branch: Var, dropout: Option<Dropout>) -> Var {
+    let inputs = [residual.edge(), branch.edge()];
+    let sum = added(residual.into_value(), branch.into_value(), dropout.as_ref());
+    let [sum] = tape.record(&inputs, [sum], move |pass| {
+        if let Some(dx) = pass.take_output(0) {
+            give_both(pass, dx, dropout.as_ref());
+        }
+    });
+    sum
+}
+
+/// The gradient of a residual sum, to the stream and, but for what fell out, to the branch.
+fn give_both(pass: &mut Backward<'_>, dx: Arc<Buffer>, dropout: Option<&Dropout>) {
+    pass.give(0, Arc::clone(&dx));
+    if pass.wants(1) {
+        let branch = dropout.map(|dropout| dropout.backward(&dx).into());
+        pass.give(1, branch.unwrap_or(dx));
+    }
+}
+
+fn added(residual: Tensor, branch: Tensor, dropout: Option<&Dropout>) -> Tensor {
     assert_eq!(residual.shape(), branch.shape(), "a branch must have the shape of the residual stream");
     let shape = residual.shape().to_vec();
     let mut sum = branch.into_buffer();
-    elementwise::add_assign(&mut sum, &residual);
+    match dropout {
+        None => elementwise::add_assign(&mut sum, &residual),
+        Some(dropout) => dropout::add_to(&residual, &mut sum, &dropout.mask()),
+    }
     Tensor::from_buffer(&shape, sum)
 }
 

@@ -1,21 +1,25 @@
-//! Training of byte-level BPE: a bounded sample of the texts, counts of its words, merges by frequency.
+//! Training of tokenizers. Of byte-level BPE: a bounded sample of the texts, counts of its words, merges by frequency.
 //!
 //! The library's own trainer keeps a set of positions for each pair, cannot be stopped, counts in 32 bits and leaves
 //! ties between equal queue entries to hash order; this one is deterministic by construction: counts are sums,
 //! words are sorted, ties go to the smaller pair. The result is a standard `tokenizer.json`.
 
+mod characters;
 mod merges;
 mod sample;
 mod words;
 
 use luban_base::cancel::Cancel;
 use luban_base::progress::{Event, Observer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::alphabet;
 use crate::{Error, Result};
 
-/// The one special token: it ends documents, and begins the first.
+pub use characters::UNKNOWN;
+
+/// The special token of every tokenizer that is trained here: it ends documents, and begins the first.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// How text is cut into words before BPE; no token crosses a cut.
@@ -33,9 +37,22 @@ pub const VOCAB_SIZE_MIN: usize = 257;
 /// More than any published tokenizer has; beyond it training would take hours.
 pub const VOCAB_SIZE_MAX: usize = 1 << 20;
 
-/// How to train a tokenizer.
+/// What kind of tokenizer to train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Byte-level BPE: frequent sequences of bytes are tokens, any text can be spelled.
+    #[default]
+    Bpe,
+    /// Each character of the texts is a token, and all others are one more.
+    Characters,
+}
+
+/// How to train a tokenizer. All but the kind and the stop flag is for BPE.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
+    /// What to train.
+    pub kind: Kind,
     /// Tokens in all: the special one, 256 bytes, and merges. Fewer come out where the text has no more pairs that
     /// occur twice.
     pub vocab_size: usize,
@@ -49,7 +66,7 @@ pub struct TrainOptions {
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { vocab_size: 2048, sample_bytes: 16 << 20, seed: 0, cancel: Cancel::new() }
+        Self { kind: Kind::Bpe, vocab_size: 2048, sample_bytes: 16 << 20, seed: 0, cancel: Cancel::new() }
     }
 }
 
@@ -59,6 +76,14 @@ pub(crate) fn train(
     options: &TrainOptions,
     observer: &dyn Observer,
 ) -> Result<String> {
+    let file = match options.kind {
+        Kind::Bpe => bpe(texts, options, observer)?,
+        Kind::Characters => characters::file(&characters::of(texts, &options.cancel)?),
+    };
+    Ok(serde_json::to_string_pretty(&file).expect("a JSON value is always written") + "\n")
+}
+
+fn bpe(texts: impl Iterator<Item = String>, options: &TrainOptions, observer: &dyn Observer) -> Result<Value> {
     check(options)?;
     let sample = sample::draw(texts, options)?;
     let words = words::count(&sample, &options.cancel)?;
@@ -71,7 +96,15 @@ pub(crate) fn train(
         );
         observer.event(&Event::Note(&text));
     }
-    Ok(serde_json::to_string_pretty(&file(&rules)).expect("a JSON value is always written") + "\n")
+    Ok(file(&rules))
+}
+
+/// A line of `added_tokens`.
+fn special_token(id: u32, content: &str) -> Value {
+    json!({
+        "id": id, "content": content, "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+    })
 }
 
 fn check(options: &TrainOptions) -> Result<()> {
@@ -103,10 +136,7 @@ fn file(rules: &merges::Rules) -> Value {
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": [{
-            "id": 0, "content": END_OF_TEXT, "single_word": false,
-            "lstrip": false, "rstrip": false, "normalized": false, "special": true,
-        }],
+        "added_tokens": [special_token(0, END_OF_TEXT)],
         "normalizer": null,
         "pre_tokenizer": {
             "type": "Sequence",

@@ -135,6 +135,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         optimizer: optimizer(options),
         shuffle_sequences: SHUFFLE_SEQUENCES,
         strata: 1,
+        dropout: options.dropout,
         document_mask: options.document_mask,
         seed: options.seed,
         family: options.config.as_ref().map(|blueprint| blueprint.family.clone()),
@@ -266,7 +267,11 @@ fn choose_batch(options: &PretrainOptions, spec: &Spec) -> Result<(usize, usize)
 
 fn optimizer(options: &PretrainOptions) -> AdamWSettings {
     let chosen = AdamWSettings::default();
-    AdamWSettings { weight_decay: options.weight_decay.unwrap_or(chosen.weight_decay), ..chosen }
+    AdamWSettings {
+        beta2: options.beta2.unwrap_or(chosen.beta2),
+        weight_decay: options.weight_decay.unwrap_or(chosen.weight_decay),
+        ..chosen
+    }
 }
 
 /// The highest learning rate of a model of a width, with a cosine or a cooldown.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::objective::{Causal, Example, Masked, Objective};
 use crate::optimizer::{AdamW, AdamWSettings};
 use crate::settings::Plan;
-use crate::step::{StepInput, flops_per_token, train_step};
+use crate::step::{StepDropout, StepInput, flops_per_token, train_step};
 
 /// Label of the random streams that the probe's tokens come from.
 const PROBE: u64 = 0x9B0E;
@@ -44,25 +44,42 @@ pub struct Machine<'a> {
     pub clock: &'a dyn Clock,
     /// Ends a measurement early.
     pub cancel: &'a Cancel,
+    /// Whether the run will compute blocks again in the backward pass, which costs time.
+    pub recompute: bool,
 }
 
 impl Speedometer for Machine<'_> {
     fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
-        let step_s = self.measure(probe, precision, [sequences, sequences, probe.context])?;
+        let measured =
+            Measured { spec: probe, precision, sequences, at_once: sequences, length: probe.context, dropout: None };
+        let step_s = self.measure(measured)?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
     }
 
     fn step_seconds(&mut self, plan: &Plan) -> Result<f64> {
-        self.measure(&plan.spec, plan.precision, [plan.sequences, plan.sequences_at_once, plan.context])
+        let &Plan { ref spec, precision, sequences, sequences_at_once: at_once, context: length, .. } = plan;
+        self.measure(Measured { spec, precision, sequences, at_once, length, dropout: StepDropout::of(plan, 0) })
     }
+}
+
+/// What is measured.
+struct Measured<'a> {
+    spec: &'a Spec,
+    precision: Precision,
+    sequences: usize,
+    at_once: usize,
+    length: usize,
+    dropout: Option<StepDropout>,
 }
 
 impl Machine<'_> {
     /// The median seconds of a step.
-    fn measure(&self, spec: &Spec, precision: Precision, [sequences, at_once, length]: [usize; 3]) -> Result<f64> {
+    fn measure(&self, measured: Measured<'_>) -> Result<f64> {
+        let Measured { spec, precision, sequences, at_once, length, dropout } = measured;
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
+        model.set_recompute(self.recompute);
         let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
         let examples = random_examples(spec, sequences, length);
         let mut seconds = Vec::new();
@@ -70,7 +87,11 @@ impl Machine<'_> {
         loop {
             let before = self.clock.elapsed();
             // The learning rate is small, so that no step can run off to infinities, which are slower.
-            train_step(&mut model, &mut optimizer, StepInput { examples: &examples, at_once, learning_rate: 1e-5 })?;
+            train_step(
+                &mut model,
+                &mut optimizer,
+                StepInput { examples: &examples, at_once, learning_rate: 1e-5, dropout },
+            )?;
             let now = self.clock.elapsed();
             seconds.push((now - before).as_secs_f64());
             let measured = (now - start).as_secs_f64() >= SECONDS_MIN || now == before;

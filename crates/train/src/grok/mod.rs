@@ -34,6 +34,8 @@ pub use trial::{Measure, Point, Trial};
 pub const LEARNED: f32 = 0.99;
 /// How many times as many steps as the training side the test side takes, at least, where grokking is to be seen.
 pub const RATIO_MIN: f64 = 5.0;
+/// Greatest first seed: JSON gives whole numbers up to here back as they were, everywhere.
+const SEED_MAX: u64 = 1 << 53;
 /// The files of the report: its figures, and its page.
 pub const REPORT: &str = "report.json";
 /// See [`REPORT`].
@@ -113,6 +115,7 @@ impl GrokOptions {
         whole("modulus", self.modulus.into(), 3, 997)?;
         real("train-share", self.train_share, 0.99)?;
         whole("seeds", self.seeds, 1, 1000)?;
+        whole("seed", self.seed, 0, SEED_MAX)?;
         whole("steps", self.steps, 1, 1 << 30)?;
         whole("width", self.width as u64, 2, 1 << 14)?;
         whole("layers", self.layers as u64, 1, 1 << 8)?;

@@ -7,6 +7,9 @@ use super::trial::{Measure, Point, Trial};
 use super::{GrokOptions, LEARNED, RATIO_MIN};
 use crate::plot::{self, Axis, Mark, Plot, Series, Spacing};
 
+/// Milestones of a run, beside its first step.
+const MILESTONES: u32 = 15;
+
 /// The whole demonstration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,15 +141,56 @@ impl Report {
             sums.0 + sums.1,
         );
         let tiles: String = self.tiles().iter().map(|(figure, what)| plot::tile(figure, what)).collect();
-        let charts: String = self.findings.iter().map(|finding| self.charts(finding.seed)).collect();
+        let plots = self.findings.iter().flat_map(|finding| self.plots(finding.seed));
+        let charts: String = plots.map(|plot| plot.card()).collect();
+        let seed = self.options.seed;
         let body = format!(
             "<p>{}</p>\n<div class=\"tiles\">{tiles}</div>\n<section class=\"card\">{}</section>\n\
-             <section class=\"charts\">{charts}</section>\n",
+             <section class=\"charts\">{charts}</section>\n\
+             <section class=\"card\"><h2>Seed {seed}: the same in figures</h2>{}</section>\n",
             plot::escape(&about),
-            plot::table(&self.rows())
+            plot::table(&self.rows()),
+            plot::table(&self.along(seed))
         );
         let verdict = if self.holds { "holds for every seed" } else { "does not hold for every seed" };
         plot::page("grokking", verdict, &body)
+    }
+
+    /// What was measured of a seed on its way, as rows of words, the first of them the head: the sharp measure
+    /// and the smooth ones side by side.
+    pub fn along(&self, seed: u64) -> Vec<Vec<String>> {
+        let head = [
+            "step",
+            "learned: accuracy",
+            "loss",
+            "asked for: accuracy",
+            "loss",
+            "probability",
+            "no decay: accuracy",
+            "loss",
+        ];
+        let points = |decays| self.trial(seed, decays).map_or(&[][..], |trial| &trial.points);
+        let without = points(false);
+        let row = |point: &Point| {
+            let beside = without.iter().find(|other| other.step == point.step).map(|other| other.test);
+            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+            vec![
+                point.step.to_string(),
+                percent(point.train.accuracy),
+                nats(point.train.loss),
+                percent(point.test.accuracy),
+                nats(point.test.loss),
+                format!("{:.3}", point.test.probability),
+                or_dash(beside.map(|measure| percent(measure.accuracy))),
+                or_dash(beside.map(|measure| nats(measure.loss))),
+            ]
+        };
+        let head = head.map(str::to_owned).to_vec();
+        std::iter::once(head).chain(milestones(points(true)).into_iter().map(row)).collect()
+    }
+
+    fn trial(&self, seed: u64, decays: bool) -> Option<&Trial> {
+        self.trials.iter().find(|trial| trial.seed == seed && (trial.weight_decay > 0.0) == decays)
     }
 
     fn tiles(&self) -> Vec<(String, &'static str)> {
@@ -165,24 +209,22 @@ impl Report {
         ]
     }
 
-    /// The charts of a seed.
-    fn charts(&self, seed: u64) -> String {
+    /// The charts of a seed: accuracy, and beside it the right answer's loss and probability.
+    pub fn plots(&self, seed: u64) -> [Plot; 3] {
         let chart = |what: &str, spacing, value: fn(Measure) -> f32| {
             let axis = |label: &str, spacing| Axis { label: label.to_owned(), spacing };
-            let plot = Plot {
+            Plot {
                 title: format!("Seed {seed}: {what}"),
                 x: axis("step", Spacing::Log),
                 y: axis(what, spacing),
                 series: self.series(seed, value),
-            };
-            plot.card()
+            }
         };
         [
             chart("accuracy", Spacing::Linear, |measure| measure.accuracy),
             chart("loss of the right answer, nats", Spacing::Log, |measure| measure.loss),
             chart("probability of the right answer", Spacing::Linear, |measure| measure.probability),
         ]
-        .concat()
     }
 
     fn series(&self, seed: u64, value: fn(Measure) -> f32) -> Vec<Series> {
@@ -200,6 +242,25 @@ impl Report {
         });
         lines.collect()
     }
+}
+
+/// Points whose steps are about as squares, so that the beginning is seen and what comes late too; the first and the last
+/// among them.
+fn milestones(points: &[Point]) -> Vec<&Point> {
+    let last = points.last().map_or(1, |point| point.step) as f64;
+    let targets = (0..=MILESTONES).map(|place| last * (f64::from(place) / f64::from(MILESTONES)).powi(2));
+    let at = |target: f64| points.iter().find(|point| point.step as f64 >= target - 0.5);
+    let mut found: Vec<&Point> = targets.filter_map(at).collect();
+    found.dedup_by_key(|point| point.step);
+    found
+}
+
+fn percent(share: f32) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn nats(loss: f32) -> String {
+    if loss < 0.01 { format!("{loss:.1e}") } else { format!("{loss:.3}") }
 }
 
 #[cfg(test)]
@@ -232,6 +293,9 @@ mod tests {
         assert_eq!((train_step, test_step, ratio), (Some(10), Some(1000), Some(100.0)));
         assert_eq!((without_test_step, without_accuracy), (None, 0.3));
         assert_eq!(found.rows()[2], ["1", "10", "1000", "100.0", "10", "never in 1000", "30.0 %"]);
+        let along = found.along(1);
+        assert_eq!(along.len(), 5, "each of four points: {along:?}");
+        assert_eq!(along[3], ["100", "100.0 %", "0.100", "40.0 %", "0.640", "0.400", "20.0 %", "0.820"]);
         assert!(!report([0.0, 0.1, 0.2, 1.0]).holds, "one without weight decay knew the answers too");
         let again: Report = serde_json::from_str(&serde_json::to_string(&found).unwrap()).unwrap();
         assert_eq!(again, found);

@@ -42,6 +42,8 @@ const FURTHER: u64 = 10;
 /// Time between checkpoints, unless a number of steps is given.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 const CHECKPOINTS_KEPT: usize = 2;
+/// Sums whose activations are alive at once, at most, so that memory stays bounded.
+const AT_ONCE_MAX: usize = 8192;
 
 /// How well a model answers. The values are f32, which JSON gives back to the bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -182,7 +184,8 @@ impl Ground<'_> {
         let before = clock.elapsed();
         let TrainState { plan, progress, model, optimizer, .. } = &mut run.state;
         let (at_once, learning_rate) = (plan.sequences_at_once, plan.schedule.at(progress.step));
-        let report = train_step(model, optimizer, StepInput { examples: &table.train, at_once, learning_rate })?;
+        let input = StepInput { examples: &table.train, at_once, learning_rate, dropout: None };
+        let report = train_step(model, optimizer, input)?;
         let step = progress.step + 1;
         if !report.is_finite() && !report.skipped {
             let (loss, gradient_norm) = (report.loss, report.gradient_norm);
@@ -222,6 +225,7 @@ impl Ground<'_> {
             batch: Some(table.train.len() * LENGTH),
             learning_rate: Some(learning_rate),
             warmup: Some(WARMUP_STEPS),
+            beta2: Some(BETA2),
             weight_decay: Some(weight_decay),
             seed,
             ..PretrainOptions::default()
@@ -330,7 +334,7 @@ fn plan(options: &PretrainOptions, table: &Table) -> Plan {
         family: None,
         context: LENGTH,
         sequences: table.train.len(),
-        sequences_at_once: table.train.len(),
+        sequences_at_once: table.train.len().min(AT_ONCE_MAX),
         schedule: Schedule {
             peak: options.learning_rate.unwrap_or(0.0),
             floor: 1.0,
@@ -341,6 +345,7 @@ fn plan(options: &PretrainOptions, table: &Table) -> Plan {
         optimizer: AdamWSettings { beta2: BETA2, weight_decay, ..AdamWSettings::default() },
         shuffle_sequences: 1,
         strata: 1,
+        dropout: 0.0,
         document_mask: false,
         seed,
         spec,
@@ -349,18 +354,19 @@ fn plan(options: &PretrainOptions, table: &Table) -> Plan {
 
 /// Asks a model, which is not changed, for sums.
 fn measure(model: &mut TrainableModel, sums: &[Example]) -> Result<Measure> {
-    let Assembled { batch, rows, targets } = Assembled::of(sums);
-    let logits = model.logits(&batch, &rows)?;
-    let mut losses = vec![0.0; targets.len()];
-    loss::negative_log_likelihood(&logits, &targets, &mut losses);
-    let answers = logits.chunks(model.spec().vocab).zip(&targets);
-    let right = answers.filter(|(row, target)| likeliest(row) == **target as usize).count();
+    let (mut right, mut nats, mut probability) = (0, 0.0, 0.0);
+    for part in sums.chunks(AT_ONCE_MAX) {
+        let Assembled { batch, rows, targets } = Assembled::of(part);
+        let logits = model.logits(&batch, &rows)?;
+        let mut losses = vec![0.0; targets.len()];
+        loss::negative_log_likelihood(&logits, &targets, &mut losses);
+        let answers = logits.chunks(model.spec().vocab).zip(&targets);
+        right += answers.filter(|(row, target)| likeliest(row) == **target as usize).count();
+        nats += losses.iter().map(|&nats| f64::from(nats)).sum::<f64>();
+        probability += losses.iter().map(|&nats| f64::from(-nats).exp()).sum::<f64>();
+    }
     let share = |sum: f64| (sum / sums.len() as f64) as f32;
-    Ok(Measure {
-        accuracy: share(right as f64),
-        loss: share(losses.iter().map(|&nats| f64::from(nats)).sum()),
-        probability: share(losses.iter().map(|&nats| f64::from(-nats).exp()).sum()),
-    })
+    Ok(Measure { accuracy: share(right as f64), loss: share(nats), probability: share(probability) })
 }
 
 /// The place of the greatest value, the first of several.

@@ -1,12 +1,13 @@
 //! The record of a run: what a person looks at while it runs and after it.
 //!
-//! Beside the model, in `<target>.run`, lie `history.jsonl` (everything that happened, a line each), event files for
-//! TensorBoard, and `report.html`, which is written when the run ends, is interrupted or fails; a finished model has it
+//! Beside the model, in `<target>.run`, lie `history.jsonl` (everything that happened, a line each), `run.json` (what is
+//! known besides: settings, plan, how it ended), event files for TensorBoard, and `report.html`, which is written when the run ends, is interrupted or fails; a finished model has it
 //! inside too. A resumed run forgets what was recorded after its checkpoint. The record changes nothing of the run, and
 //! a disk that refuses it stops no run.
 
 mod history;
 mod report;
+mod snapshot;
 mod tensorboard;
 
 use std::ffi::OsString;
@@ -27,7 +28,8 @@ use tensorboard::EventFile;
 
 pub use history::{Entry, Step};
 pub(crate) use report::style;
-pub use report::{Ending, Header, data, page};
+pub use report::{DATA_PATH, Ending, Header, data, page};
+pub use snapshot::{Snapshot, find};
 
 /// Name of the report, in the model's artifact and in the folder of the record.
 pub const REPORT: &str = "report.html";
@@ -76,7 +78,10 @@ impl<'a> Recorder<'a> {
     /// Begins the record of a session that goes on after step `step` of `steps`.
     pub(crate) fn begin(&self, step: u64, steps: u64, header: Header) {
         let unix_s = self.unix_s();
-        let opened = open(&self.folder, step, unix_s);
+        let opened = open(&self.folder, step, unix_s).and_then(|files| {
+            snapshot::note(&self.folder, &header, &Ending::Running, &Value::Null)?;
+            Ok(files)
+        });
         let mut state = self.state();
         state.flops_per_token = header.flops_per_token;
         (state.header, state.step) = (header, step);
@@ -115,6 +120,7 @@ impl<'a> Recorder<'a> {
         let state = self.state();
         state.files.as_ref()?;
         let written = history::read(&self.folder.join(HISTORY)).and_then(|entries| {
+            snapshot::note(&self.folder, &state.header, &ending, &figures)?;
             let page = page(&data(&state.header, &ending, figures, entries));
             atomic::write_file(&self.folder.join(REPORT), page.as_bytes()).map_err(io::Error::other)?;
             Ok(page)

@@ -1,6 +1,6 @@
 //! The report: one page that needs nothing else, with the run's charts.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::history::{Entry, Step};
@@ -15,7 +15,7 @@ const POINTS_MAX: u64 = 1200;
 const LINES_MAX: usize = 60;
 
 /// What is known of a run before it begins.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Header {
     /// The model's name.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Header {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", content = "why", rename_all = "kebab-case")]
 pub enum Ending {
     /// It has not.
@@ -86,6 +86,9 @@ pub(crate) fn style() -> &'static str {
     let after = PAGE.split_once("<style>").map_or("", |(_, after)| after);
     after.split_once("</style>").map_or("", |(style, _)| style)
 }
+
+/// What the page asks the server that it came from for, again and again, while the run goes on.
+pub const DATA_PATH: &str = "/data.json";
 
 /// The page with its data inside.
 pub fn page(data: &Value) -> String {

@@ -212,9 +212,13 @@ mod tests {
 
     const TRUTH: Law = Law { e: 1.2, a: 60.0, alpha: 0.36, b: 300.0, beta: 0.42 };
 
-    /// Runs of a ladder, with noise of so many parts of the loss.
     fn runs(noise: f64) -> Vec<Observation> {
-        let draws = Stream::new(4, &[2]);
+        noisy(noise, 2)
+    }
+
+    /// Runs of a ladder, with noise of so many parts of the loss.
+    fn noisy(noise: f64, seed: u64) -> Vec<Observation> {
+        let draws = Stream::new(4, &[seed]);
         let sizes = [1e5, 2.2e5, 4.8e5, 1e6, 2.1e6];
         let places = sizes.iter().flat_map(|n| [5e5, 1e6, 2e6, 4e6].map(|d| (*n, d)));
         let run = |(number, (parameters, tokens)): (usize, (f64, f64))| {
@@ -262,6 +266,24 @@ mod tests {
         let fit = Fit::of(&runs, 0, 0).unwrap();
         assert!((fit.law.loss(4.4e6, 8e6) / TRUTH.loss(4.4e6, 8e6) - 1.0).abs() < 2e-3, "{fit:?}");
         assert!((fit.residuals[7] - 1.3_f64.ln()).abs() < 5e-3);
+    }
+
+    #[test]
+    fn noise_and_runs_that_went_wrong_together_leave_the_prediction_standing() {
+        let larger = (4.4e6, 8e6);
+        let truth = TRUTH.loss(larger.0, larger.1);
+        let mut held = 0;
+        for seed in 0..5 {
+            let mut runs = noisy(2e-3, seed);
+            runs[5].loss *= 1.1;
+            runs[16].loss *= 0.95;
+            let fit = Fit::of(&runs, 60, seed).unwrap();
+            let predicted = fit.law.loss(larger.0, larger.1);
+            assert!((predicted / truth - 1.0).abs() < 0.02, "{seed}: {predicted} {truth} {fit:?}");
+            let (low, high) = fit.expectation(0.95, larger, seed);
+            held += usize::from((low..=high).contains(&truth));
+        }
+        assert!(held >= 4, "{held} of 5 intervals of 95 % hold the truth");
     }
 
     #[test]

@@ -22,8 +22,7 @@ impl Report {
             self.options.resamplings
         );
         let tiles: String = self.tiles().iter().map(|(figure, what)| plot::tile(figure, what)).collect();
-        let charts: String =
-            [self.over_compute(), self.over_size(), self.smooth(), self.sharp()].iter().map(Plot::card).collect();
+        let charts: String = self.plots().iter().map(Plot::card).collect();
         let body = format!(
             "<p>{}</p>\n<div class=\"tiles\">{tiles}</div>\n<p>{}</p>\n<section class=\"charts\">{charts}</section>\n\
              <section class=\"card\"><h2>Constants</h2>{}</section>\n<section class=\"card\"><h2>Runs</h2>{}</section>\n",
@@ -34,6 +33,11 @@ impl Report {
         );
         let verdict = if self.holds { "the prediction holds" } else { "the prediction does not hold" };
         plot::page("scaling", verdict, &body)
+    }
+
+    /// The charts: losses over compute and over size, smooth and sharp measures of the same models.
+    pub fn plots(&self) -> [Plot; 4] {
+        [self.over_compute(), self.over_size(), self.smooth(), self.sharp()]
     }
 
     fn tiles(&self) -> Vec<(String, &'static str)> {

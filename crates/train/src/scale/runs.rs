@@ -95,7 +95,7 @@ impl<'a> Ground<'a> {
         let ladder = match read::<Record>(&dir.join(PLAN))? {
             Some(record) => same(record, options, [corpus, tokenizer], dir)?,
             None => {
-                let mut machine = Machine { clock: context.clock, cancel: context.cancel };
+                let mut machine = Machine { clock: context.clock, cancel: context.cancel, recompute: false };
                 let ladder = match ladder::plan(options, task, &mut machine) {
                     Err(Error::Cancelled) => return Ok(None),
                     other => other?,
@@ -262,7 +262,7 @@ impl<'a> Ground<'a> {
     }
 
     fn plan(&self, site: Site<'_>) -> Result<Plan> {
-        let mut machine = Machine { clock: self.context.clock, cancel: self.context.cancel };
+        let mut machine = Machine { clock: self.context.clock, cancel: self.context.cancel, recompute: false };
         Ok(choose::choose(&self.asked(site), self.task, &mut machine)?.plan)
     }
 

@@ -1,4 +1,6 @@
-//! Charts as SVG, and the page that they stand in: for reports that are written once and need no script.
+//! Charts as SVG and in letters, and the page that they stand in: for reports that are written once and need no script.
+
+mod text;
 
 use std::fmt::Write;
 
