@@ -2,7 +2,7 @@
 
 use super::{Mark, Plot, Ruler, Series, short};
 
-/// Signs of named let sign = |series: &Series| match series, in turn; what has no name is drawn in points of its own.
+/// Signs of named series, in turn; what has no name is drawn in points of its own.
 const SIGNS: [char; 10] = ['●', '○', '▲', '△', '■', '□', '◆', '◇', '★', '☆'];
 const UNNAMED: char = '·';
 const RING: char = '◎';
@@ -64,7 +64,7 @@ impl Plot {
     /// Every series with its sign.
     fn signs(&self) -> Vec<(&Series, char)> {
         let mut named = SIGNS.iter().cycle();
-        let sign = |series| match series {
+        let sign = |series: &Series| match series {
             Series { mark: Mark::Rings, .. } => RING,
             Series { mark: Mark::Spans, .. } => SPAN,
             Series { name, .. } if name.is_empty() => UNNAMED,
