@@ -105,12 +105,18 @@ def compare(family, folder, tokens, schedule, args):
     return result
 
 
-def train(model, tokens, schedule):
-    """Trains as luban does; what it saw of each step."""
-    decays = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+def adamw(parameters):
+    """AdamW as luban has it."""
+    parameters = list(parameters)
+    decays = [parameter for parameter in parameters if parameter.dim() > 1]
+    others = [parameter for parameter in parameters if parameter.dim() <= 1]
     groups = [dict(params=decays, weight_decay=WEIGHT_DECAY), dict(params=others, weight_decay=0.0)]
-    optimizer = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
+    return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
+
+
+def train(model, tokens, schedule, optimizer=None):
+    """Trains as luban does; what it saw of each step."""
+    optimizer = optimizer or adamw(model.parameters())
     points = []
     for batch, rate in zip(tokens, schedule):
         batch = batch.long()

@@ -8,6 +8,8 @@ tokens.safetensors  `tokens` (steps, sequences, length + 1), I32: a text that a 
                     learnt
 expected.json       {"schedule": {…}, "losses": […], "gradient_norms": […]}: of each step in f32, the loss in nats before
                     the weights changed and the gradient's norm before clipping; the schedule as luban writes it
+muon.json           the same with PyTorch's Muon for the matrices inside blocks, its products in f32, at twice AdamW's
+                    learning rate; for Llama alone, whose queries, keys and values are matrices of their own
 
 Training is that of curve.py. The weights are larger than those of a model that begins, so that every part of it
 matters from the first step on, and gradients are clipped. The same versions of torch and transformers write the same
@@ -15,20 +17,23 @@ bytes.
 """
 
 import argparse
+import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from safetensors.torch import save_file
+from torch.optim import _muon
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from common import ROOT
-from curve import FLOOR, SEED, learning_rate, train
+from curve import FLOOR, SEED, WEIGHT_DECAY, adamw, learning_rate, train
 
 VOCAB = 67
 STEPS, SEQUENCES, LENGTH = 20, 4, 24
 PEAK, WARMUP = 1e-2, 4
+MUON_TIMES = 2
 STD = 0.15
 
 
@@ -40,6 +45,8 @@ def main():
     for name, make in {"llama": llama, "gpt2": gpt2}.items():
         torch.manual_seed(SEED)
         write(make(), out / name)
+        if name == "llama":
+            write_muon(out / name)
         size_kb = sum(file.stat().st_size for file in (out / name).iterdir()) / 1000
         print(f"{name}: {size_kb:.0f} KB")
 
@@ -48,14 +55,49 @@ def write(model, folder):
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
-    tokens = automaton()
-    save_file({"tokens": tokens}, folder / "tokens.safetensors")
+    save_file({"tokens": automaton()}, folder / "tokens.safetensors")
+    write_points(train(model, automaton(), rates()), folder / "expected.json")
+
+
+def write_muon(folder):
+    model = LlamaForCausalLM.from_pretrained(folder)
+    hidden = [value for name, value in model.named_parameters() if ".layers." in name and value.dim() == 2]
+    optimizer = Both(hidden, [value for value in model.parameters() if all(value is not other for other in hidden)])
+    write_points(train(model, automaton(), rates(), optimizer), folder / "muon.json")
+
+
+class Both:
+    """PyTorch's Muon for some parameters and its AdamW for the others, as one optimizer to `train`."""
+
+    def __init__(self, hidden, others):
+        # Its own code, but for the rounding of the products' factors to bf16.
+        source = inspect.getsource(_muon._zeropower_via_newtonschulz)
+        exec(source.replace("torch.bfloat16", "torch.float32"), _muon.__dict__)
+        self.muon = torch.optim.Muon(hidden, weight_decay=WEIGHT_DECAY, momentum=0.95)
+        self.adamw = adamw(others)
+        self.param_groups = self.adamw.param_groups
+
+    def step(self):
+        for group in self.muon.param_groups:
+            group["lr"] = MUON_TIMES * self.adamw.param_groups[0]["lr"]
+        self.muon.step()
+        self.adamw.step()
+
+    def zero_grad(self):
+        self.muon.zero_grad()
+        self.adamw.zero_grad()
+
+
+def rates():
     options = SimpleNamespace(steps=STEPS, learning_rate=PEAK, warmup=WARMUP)
-    points = train(model, tokens, [learning_rate(step, options) for step in range(STEPS)])
+    return [learning_rate(step, options) for step in range(STEPS)]
+
+
+def write_points(points, path):
     schedule = {"peak": PEAK, "floor": FLOOR, "warmup-steps": WARMUP, "steps": STEPS, "decay": "cosine"}
     losses, norms = ([point[what] for point in points] for what in ("loss", "gradient_norm"))
     expected = {"schedule": schedule, "losses": losses, "gradient_norms": norms}
-    (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+    path.write_text(json.dumps(expected, indent=1) + "\n")
 
 
 def llama():

@@ -17,6 +17,8 @@ def main():
     print(f"register peak: f32 {peaks['f32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s\n")
     summary = {"bench": "train_ratios"}
     for precision in ("f32", "bf16"):
+        if not any(run["precision"] == precision for run in runs if not is_torch(run)):
+            continue
         speeds = []
         print(f"luban in {precision}")
         print("config | luban tok/s | share of peak | torch tok/s | ratio | luban MB | torch MB | ratio")

@@ -25,6 +25,8 @@ class LlamaShape:
     positions: int
     theta: float = 10000.0
     epsilon: float = 1e-5
+    # Of the adapters of attention's maps; all else is frozen where there are any.
+    lora_rank: int = 0
 
 
 class Llama(nn.Module):
@@ -40,6 +42,9 @@ class Llama(nn.Module):
         angles = torch.outer(torch.arange(shape.positions).float(), shape.theta**-exponents).repeat(1, 2)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
+        if shape.lora_rank:
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(".adapters." in name)
 
     def forward(self, inputs):
         length = inputs.shape[1]
@@ -67,6 +72,13 @@ class LlamaBlock(nn.Module):
         self.down = nn.Linear(shape.ffn, shape.width, bias=False)
         self.norm1 = RmsNorm(shape.width, shape.epsilon)
         self.norm2 = RmsNorm(shape.width, shape.epsilon)
+        if shape.lora_rank:
+            query, kv = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+            maps = {"q": (shape.width, query), "k": (shape.width, kv), "v": (shape.width, kv)}
+            maps["out"] = (query, shape.width)
+            self.adapters = nn.ModuleDict({name: Lora(*sizes, shape.lora_rank) for name, sizes in maps.items()})
+        else:
+            self.adapters = None
 
     def forward(self, x, cos, sin):
         x = x + self.attention(self.norm1(x), cos, sin)
@@ -75,13 +87,31 @@ class LlamaBlock(nn.Module):
 
     def attention(self, x, cos, sin):
         batch, length, _ = x.shape
-        heads = self.qkv(x).view(batch, length, self.heads + 2 * self.kv_heads, self.head_width).transpose(1, 2)
+        mapped = self.qkv(x)
+        if self.adapters is not None:
+            mapped = mapped + torch.cat([self.adapters[name](x) for name in "qkv"], -1)
+        heads = mapped.view(batch, length, self.heads + 2 * self.kv_heads, self.head_width).transpose(1, 2)
         q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], 1)
         q, k = (rotate(part, cos, sin).to(v.dtype) for part in (q, k))
         if self.kv_heads < self.heads:
             k, v = (part.repeat_interleave(self.heads // self.kv_heads, 1) for part in (k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
+        mixed = mixed.transpose(1, 2).reshape(batch, length, -1)
+        out = self.out(mixed)
+        return out if self.adapters is None else out + self.adapters["out"](mixed)
+
+
+class Lora(nn.Module):
+    """What is learnt beside a frozen map (Hu et al. 2021); alpha is twice the rank."""
+
+    def __init__(self, inputs, outputs, rank):
+        super().__init__()
+        self.a = nn.Linear(inputs, rank, bias=False)
+        self.b = nn.Linear(rank, outputs, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, x):
+        return self.b(self.a(x)) * 2.0
 
 
 def rotate(x, cos, sin):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Training speed of luban and PyTorch, in turn: train.sh [CONFIG…]
 #
-# ROUNDS (5) rounds of each config: luban in f32 and bf16; PyTorch in f32, in bf16 (autocast) and, with COMPILE=1,
+# ROUNDS (5) rounds of each config, in PRECISIONS (f32 bf16): luban; PyTorch, bf16 by autocast, and, with COMPILE=1,
 # compiled in bf16 (half a minute of compiling each). Every run's JSON line goes to results/train.jsonl; the tables at
 # the end give medians and ratios of luban to PyTorch (speed: above 1 luban is faster; memory: below 1 luban needs
 # less), luban's share of the register peak that `bench limits` saw in the same run, and one JSON line of the means.
@@ -11,6 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 luban=${LUBAN:-$here/../target/release/luban}
 threads=${THREADS:-2}
 rounds=${ROUNDS:-5}
+precisions=${PRECISIONS:-f32 bf16}
 configs=("$@")
 [ $# -gt 0 ] || configs=(tiny small gpt2_b4 bert llama)
 
@@ -22,7 +23,7 @@ for round in $(seq "$rounds"); do
     "$luban" bench limits --threads "$threads" --json >>"$results"
     for config in "${configs[@]}"; do
         echo "round $round of $rounds: $config" >&2
-        for precision in f32 bf16; do
+        for precision in $precisions; do
             "$luban" bench train --config "$config" --precision "$precision" --threads "$threads" --json >>"$results"
             "$here/.venv/bin/python" "$here/train_torch.py" "$config" --mode "$precision" --threads "$threads" \
                 >>"$results"

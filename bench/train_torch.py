@@ -2,7 +2,8 @@
 
     train_torch.py CONFIG [--mode f32|bf16] [--compile] [--threads 2] [--steps 5]
 
-CONFIG is tiny, small, gpt2_b4 (GPT-2 124M), bert (BERT-base, masked LM), llama (SmolLM2-135M) or shakespeare (nanoGPT's
+CONFIG is tiny, small, gpt2_b4 (GPT-2 124M), bert (BERT-base, masked LM), llama (SmolLM2-135M), llama_lora (the
+same, frozen, with adapters of rank 8 on q, k, v and out) or shakespeare (nanoGPT's
 10.7 million parameters for characters, with its dropout). A step is forward,
 backward and fused AdamW on a batch of random tokens; the median is reported. bf16 is autocast with f32 weights,
 gradients and optimizer state. `gflops` counts matrix products: 6 a weight and token, causal attention at half of
@@ -10,6 +11,7 @@ full, a masked LM's head on 15 % of the positions.
 """
 
 import argparse
+from dataclasses import replace
 
 import torch
 
@@ -27,6 +29,7 @@ CONFIGS = {
     "gpt2_b4": (GptShape(vocab=50257, layers=12, width=768, heads=12, positions=512), 4, 256),
     "bert": (GptShape(vocab=30522, layers=12, width=768, heads=12, positions=512, is_bert=True), 8, 128),
     "llama": (SMOLLM2, 2, 512),
+    "llama_lora": (replace(SMOLLM2, lora_rank=8), 2, 512),
     "shakespeare": (GptShape(vocab=67, layers=6, width=384, heads=6, positions=256, dropout=0.2), 32, 256),
 }
 
@@ -66,7 +69,7 @@ def parse_args():
 
 
 def make_step(model, shape, batch, length, args):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4, fused=True)
     inputs = torch.randint(0, shape.vocab, (batch, length))
     targets = torch.randint(0, shape.vocab, (batch, length))
     loss_of = torch.compile(model.loss) if args.compile else model.loss
@@ -96,7 +99,8 @@ def flops_per_token(shape, length):
         if shape.is_bert:
             head_share, attention = MASKED_SHARE, 12
     weights = layers * block + head_share * shape.vocab * width
-    return 6 * weights + attention * layers * length * width
+    per_weight = 4 if getattr(shape, "lora_rank", 0) else 6
+    return per_weight * weights + attention * layers * length * width
 
 
 if __name__ == "__main__":

@@ -89,6 +89,11 @@ fn rows(rows: usize, width: usize) {
         gradient_scale: 1.0,
     };
     ns("adamw", &mut || optim::adamw(&options, &mut y, &x, &mut m, &mut v));
+    let side = (len as f64).sqrt() as usize;
+    let mut scratch = vec![0.0; optim::muon::scratch_len([side, side])];
+    let mut update = x[..side * side].to_vec();
+    let products = optim::muon::Products::Bf16;
+    ns("muon, a square in bf16", &mut || optim::muon::orthogonalize(&mut update, [side, side], products, &mut scratch));
     ns("sum of squares", &mut || _ = std::hint::black_box(optim::sum_of_squares(&x)));
 }
 

@@ -1,6 +1,7 @@
 //! Element by element over whole arrays.
 
 use crate::pool::{SharedMut, parallel_columns, parallel_elements};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// `y += x`.
 ///
@@ -14,6 +15,39 @@ pub fn add_assign(y: &mut [f32], x: &[f32]) {
 /// `y *= factor`.
 pub fn scale(y: &mut [f32], factor: f32) {
     update(y, |_, y| y.iter_mut().for_each(|y| *y *= factor));
+}
+
+/// `y = a y + b x`, in one rounding after that of `b x`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn mix(y: &mut [f32], a: f32, x: &[f32], b: f32) {
+    assert_eq!(y.len(), x.len(), "mix: lengths");
+    let len = y.len();
+    let y = SharedMut::new(y);
+    parallel_elements(len, |range| {
+        // SAFETY: ranges do not overlap.
+        let part = unsafe { y.slice(range.start, range.len()) };
+        dispatch(Mix { y: part, a, x: &x[range], b });
+    });
+}
+
+struct Mix<'a> {
+    y: &'a mut [f32],
+    a: f32,
+    x: &'a [f32],
+    b: f32,
+}
+
+impl Kernel for Mix<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let (a, b) = (S::splat(self.a), S::splat(self.b));
+        for i in (0..self.x.len()).step_by(LANES) {
+            a.fma(S::at(self.y, i), b * S::at(self.x, i)).put(self.y, i);
+        }
+    }
 }
 
 /// Adds to every row of `y` the row `bias`.
@@ -72,16 +106,19 @@ mod tests {
             let (x, y, bias) = (random(1, rows * width), random(2, rows * width), random(3, width));
             let got = same_everywhere(|| {
                 let (mut a, mut b, mut c, mut d) = (y.clone(), y.clone(), y.clone(), bias.clone());
+                let mut e = y.clone();
+                mix(&mut e, 0.3, &x, -0.7);
                 add_assign(&mut a, &x);
                 scale(&mut b, 0.3);
                 add_rows(&mut c, &bias);
                 column_sums(&x, &mut d);
-                [a, b, c, d].concat()
+                [a, b, c, d, e].concat()
             });
             let mut expected: Vec<f32> = y.iter().zip(&x).map(|(y, x)| y + x).collect();
             expected.extend(y.iter().map(|y| y * 0.3));
             expected.extend(y.iter().enumerate().map(|(i, y)| y + bias[i % width]));
             expected.extend((0..width).map(|j| (0..rows).fold(bias[j], |sum, i| sum + x[i * width + j])));
+            expected.extend(y.iter().zip(&x).map(|(y, x)| 0.3_f32.mul_add(*y, -0.7 * x)));
             assert_same_bits(&got, &expected, "elementwise");
         }
         assert_eq!(first_non_finite(&[0.0, 1.0, f32::NAN, f32::INFINITY]), Some(2));

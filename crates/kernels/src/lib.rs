@@ -19,17 +19,18 @@
 //!
 //! | modules | what |
 //! |---|---|
-//! | [`cpu`], [`pool`], [`buffer`] | instruction set, threads, aligned memory |
+//! | [`cpu`], [`pool`], [`buffer`], [`arena`] | instruction set, threads, aligned memory, memory that is used again |
 //! | [`matmul`] | products, with f32 or int8 weights packed ahead |
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
-//! | [`optim`], [`quantize`] | AdamW; int8 weights |
+//! | [`optim`], [`quantize`] | AdamW and Muon; int8 weights |
 //! | [`bf16`], [`formats`] | rounding to bf16; to fp16, and to fp8 with scales |
 //! | [`limits`] | what the machine can do at most |
 //! | [`reference`] | slow and clear versions of them all, for f32 and f64 |
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod arena;
 pub mod attention;
 pub mod bf16;
 pub mod buffer;

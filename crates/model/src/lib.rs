@@ -23,6 +23,7 @@ mod error;
 pub mod executor;
 pub mod families;
 pub mod io;
+pub mod lora;
 pub mod plan;
 pub mod recording;
 mod shards;

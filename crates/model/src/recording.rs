@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::error::Error;
 use crate::executor::{Block, Executor, Stream};
 use crate::spec::{NormKind, Spec};
-use crate::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
+use crate::weights::{EmbeddingWeights, HeadWeights, LinearWeights, LoraWeights, NormWeights};
 
 /// Records a forward on a tape.
 pub struct Recording {
@@ -32,6 +32,8 @@ pub struct Settings {
     pub rotary: RotaryTables,
     /// What matrix products round their factors to.
     pub precision: Precision,
+    /// Factor of what adapters add.
+    pub lora_scale: f32,
     /// Whether blocks keep their inputs only, and are recorded in the backward pass again. Changes no bit.
     pub recompute: bool,
     /// Which elements fall out.
@@ -184,7 +186,13 @@ impl Executor for Recording {
         input: &Var,
         weights: [&LinearWeights<Var>; N],
     ) -> Result<[Var; N], Error> {
-        Ok(ops::linear_group(&mut self.tape, input, weights.map(|map| (&map.weight, map.bias.as_ref()))))
+        let outputs = ops::linear_group(&mut self.tape, input, weights.map(|map| (&map.weight, map.bias.as_ref())));
+        if weights.iter().all(|map| map.lora.is_none()) {
+            return Ok(outputs);
+        }
+        let scale = self.settings.lora_scale;
+        let adapters = weights.map(|map| map.lora.as_ref().map(|LoraWeights { a, b }| ops::Lora { a, b, scale }));
+        Ok(ops::add_lora(&mut self.tape, input, outputs, adapters))
     }
 
     fn norm_heads(&mut self, rows: Var, norm: &NormWeights<Var>) -> Result<Var, Error> {

@@ -8,6 +8,7 @@ use luban_tensor::{Parameter, Precision, Tensor, Var, ops};
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::executor::forward;
+use crate::lora::Lora;
 use crate::recording::{Recording, RotaryTables, Settings, vocabulary};
 use crate::spec::Spec;
 use crate::weights::{ModelWeights, Role, Slot};
@@ -17,6 +18,8 @@ pub use luban_tensor::ops::LossSum;
 
 /// Label of the random streams that initial weights come from.
 const INIT: u64 = 0x1217;
+/// Label of the random streams that adapters come from.
+const INIT_LORA: u64 = 0x10_2A;
 /// Standard deviation of initial embeddings.
 const EMBEDDING_DEVIATION: f32 = 0.02;
 /// Initial matrices have this over the square root of their inputs as standard deviation; at GPT-2's width that
@@ -27,6 +30,7 @@ const LINEAR_DEVIATION: f32 = 0.55;
 #[derive(Debug)]
 pub struct TrainableModel {
     weights: ModelWeights<Parameter>,
+    lora: Option<Lora>,
     settings: Settings,
 }
 
@@ -54,9 +58,9 @@ impl TrainableModel {
             let inputs = slot.shape.last().copied().unwrap_or(1) as f32;
             let deviation = match slot.role {
                 Role::NormWeight => return Ok(vec![1.0; slot.len()]),
-                Role::Bias => return Ok(vec![0.0; slot.len()]),
+                Role::Bias | Role::LoraB => return Ok(vec![0.0; slot.len()]),
                 Role::Embedding => EMBEDDING_DEVIATION,
-                Role::Linear => LINEAR_DEVIATION / inputs.sqrt(),
+                Role::Linear | Role::LoraA => LINEAR_DEVIATION / inputs.sqrt(),
                 Role::ResidualLinear => LINEAR_DEVIATION / inputs.sqrt() * depth_scale,
             };
             Ok((0..slot.len() as u64).map(|element| stream.normal_at(element) * deviation).collect())
@@ -84,9 +88,50 @@ impl TrainableModel {
             })
         })?;
         let rotary = RotaryTables::new(&spec);
-        let settings =
-            Settings { spec: Arc::new(spec), rotary, precision: Precision::F32, recompute: false, dropout: None };
-        Ok(Self { weights, settings })
+        let settings = Settings {
+            spec: Arc::new(spec),
+            rotary,
+            precision: Precision::F32,
+            lora_scale: 1.0,
+            recompute: false,
+            dropout: None,
+        };
+        Ok(Self { weights, lora: None, settings })
+    }
+
+    /// The same model with adapters, whose matrices `a` are drawn and whose matrices `b` are zero: it computes what it
+    /// computed. Only they are trained from here on.
+    pub fn with_lora(self, lora: Lora, seed: u64) -> Self {
+        let Self { weights, settings, .. } = self;
+        let spec = Arc::clone(&settings.spec);
+        let mut known = weights.iter();
+        let mut index = 0;
+        let built: Result<_, std::convert::Infallible> = ModelWeights::build_adapted(&spec, Some(&lora), |slot| {
+            let deviation = match slot.role {
+                Role::LoraA => 1.0 / (slot.shape[1] as f32).sqrt(),
+                Role::LoraB => 0.0,
+                _ => {
+                    let parameter = known.next().expect("the tree was built from the same spec");
+                    let Parameter { name, value, decay, .. } = parameter;
+                    let (name, value, decay) = (name.clone(), value.clone(), *decay);
+                    return Ok(Parameter { name, value, grad: None, trainable: false, decay });
+                }
+            };
+            index += 1;
+            let stream = Stream::new(seed, &[INIT_LORA, index]);
+            let values: Vec<f32> =
+                (0..slot.len() as u64).map(|element| stream.normal_at(element) * deviation).collect();
+            let value = Tensor::new(&slot.shape, &values);
+            Ok(Parameter { name: slot.name.clone(), value, grad: None, trainable: true, decay: true })
+        });
+        let weights = built.unwrap_or_else(|never| match never {});
+        let settings = Settings { lora_scale: lora.scale(), ..settings };
+        Self { weights, lora: Some(lora), settings }
+    }
+
+    /// Its adapters, where it has any.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
     }
 
     /// The same model, with matrix products of another precision; a new one's are f32.
@@ -146,7 +191,7 @@ impl TrainableModel {
         check_targets(batch, targets, &spec)?;
         check_samples(batch, dropout.as_ref())?;
         let mut recording = Recording::new(Settings { dropout, ..self.settings.clone() });
-        let vars = on_tape(&spec, &mut self.weights, &mut recording, true);
+        let vars = on_tape(&spec, self.lora.as_ref(), &mut self.weights, &mut recording, true);
         let hidden = forward(&spec, &vars, &mut recording, batch)?;
         let input = recording.head_input(&hidden, targets.rows, &vars.head)?;
         drop(hidden);
@@ -171,7 +216,7 @@ impl TrainableModel {
     pub fn hidden(&mut self, batch: &Batch) -> Result<Tensor, Error> {
         let spec = Arc::clone(&self.settings.spec);
         let mut recording = self.unrecorded();
-        let vars = on_tape(&spec, &mut self.weights, &mut recording, false);
+        let vars = on_tape(&spec, self.lora.as_ref(), &mut self.weights, &mut recording, false);
         Ok(forward(&spec, &vars, &mut recording, batch)?.into_value())
     }
 
@@ -180,7 +225,7 @@ impl TrainableModel {
         use crate::executor::Executor;
         let spec = Arc::clone(&self.settings.spec);
         let mut recording = self.unrecorded();
-        let vars = on_tape(&spec, &mut self.weights, &mut recording, false);
+        let vars = on_tape(&spec, self.lora.as_ref(), &mut self.weights, &mut recording, false);
         let hidden = forward(&spec, &vars, &mut recording, batch)?;
         Ok(recording.head(&hidden, rows, &vars.head, &vars.embedding.tokens)?.into_value())
     }
@@ -194,12 +239,13 @@ impl TrainableModel {
 /// The parameters as leaves of a recording; those in training bring the gradients that they have.
 fn on_tape(
     spec: &Spec,
+    lora: Option<&Lora>,
     weights: &mut ModelWeights<Parameter>,
     recording: &mut Recording,
     training: bool,
 ) -> ModelWeights<Var> {
     let mut parameters = weights.iter_mut();
-    let built: Result<_, std::convert::Infallible> = ModelWeights::build(spec, |_| {
+    let built: Result<_, std::convert::Infallible> = ModelWeights::build_adapted(spec, lora, |_| {
         let parameter = parameters.next().expect("the tree was built from the same spec");
         let value = parameter.value.clone();
         Ok(match training && parameter.trainable {

@@ -3,6 +3,7 @@
 //! A weight is a parameter with its gradient in training, a packed matrix in serving, a name in a file while a
 //! model is read. All of them are values of [`ModelWeights`], built by one walk in one order.
 
+use crate::lora::{Lora, Target};
 use crate::spec::{Head, NormKind, NormPlace, Position, Spec};
 
 /// All weights of a model.
@@ -69,6 +70,17 @@ pub struct LinearWeights<W> {
     pub weight: W,
     /// One for each output.
     pub bias: Option<W>,
+    /// What is learnt beside it.
+    pub lora: Option<LoraWeights<W>>,
+}
+
+/// A low-rank adapter: `b · a`, scaled, is added to a map's matrix.
+#[derive(Clone, Debug)]
+pub struct LoraWeights<W> {
+    /// rank × inputs.
+    pub a: W,
+    /// outputs × rank.
+    pub b: W,
 }
 
 /// A norm's scale and shift.
@@ -113,6 +125,10 @@ pub enum Role {
     NormWeight,
     /// A bias, of a map or a norm.
     Bias,
+    /// The first matrix of an adapter.
+    LoraA,
+    /// The second matrix of an adapter, zero at first.
+    LoraB,
 }
 
 /// A place in the tree: its canonical name, shape and role.
@@ -136,8 +152,13 @@ impl Slot {
 
 /// Every slot of a spec, in the order of the walk.
 pub fn slots(spec: &Spec) -> Vec<Slot> {
+    slots_with(spec, None)
+}
+
+/// Every slot of a spec with adapters, in the order of the walk.
+pub fn slots_with(spec: &Spec, lora: Option<&Lora>) -> Vec<Slot> {
     let mut slots = Vec::new();
-    let walked: Result<ModelWeights<()>, std::convert::Infallible> = ModelWeights::build(spec, |slot| {
+    let walked: Result<ModelWeights<()>, std::convert::Infallible> = ModelWeights::build_adapted(spec, lora, |slot| {
         slots.push(slot.clone());
         Ok(())
     });
@@ -148,7 +169,16 @@ pub fn slots(spec: &Spec) -> Vec<Slot> {
 impl<W> ModelWeights<W> {
     /// Builds the tree, asking `make` for each slot in order.
     pub fn build<E>(spec: &Spec, make: impl FnMut(&Slot) -> Result<W, E>) -> Result<Self, E> {
-        let mut walk = Walk { spec, make, prefix: String::new() };
+        Self::build_adapted(spec, None, make)
+    }
+
+    /// As [`Self::build`], with adapters after the maps that they adapt.
+    pub fn build_adapted<E>(
+        spec: &Spec,
+        lora: Option<&Lora>,
+        make: impl FnMut(&Slot) -> Result<W, E>,
+    ) -> Result<Self, E> {
+        let mut walk = Walk { spec, lora, make, prefix: String::new() };
         Ok(Self {
             embedding: walk.embedding()?,
             layers: (0..spec.layers).map(|index| walk.layer(index)).collect::<Result<_, E>>()?,
@@ -220,6 +250,19 @@ macro_rules! pair_visitor {
     };
 }
 
+macro_rules! linear_visitor {
+    ($name:ident, $iter:ident $(, $mutability:tt)?) => {
+        fn $name<'a>(&'a $($mutability)? self, see: &mut impl FnMut(&'a $($mutability)? W)) {
+            see(&$($mutability)? self.weight);
+            self.bias.$iter().for_each(&mut *see);
+            if let Some(LoraWeights { a, b }) = &$($mutability)? self.lora {
+                see(a);
+                see(b);
+            }
+        }
+    };
+}
+
 macro_rules! layer_visitor {
     ($name:ident, $iter:ident $(, $mutability:tt)?) => {
         fn $name<'a>(&'a $($mutability)? self, see: &mut impl FnMut(&'a $($mutability)? W)) {
@@ -265,8 +308,8 @@ impl<W> LayerWeights<W> {
 }
 
 impl<W> LinearWeights<W> {
-    pair_visitor!(visit, iter);
-    pair_visitor!(visit_mut, iter_mut, mut);
+    linear_visitor!(visit, iter);
+    linear_visitor!(visit_mut, iter_mut, mut);
 }
 
 impl<W> NormWeights<W> {
@@ -277,6 +320,7 @@ impl<W> NormWeights<W> {
 /// Walks a spec in the canonical order.
 struct Walk<'a, F> {
     spec: &'a Spec,
+    lora: Option<&'a Lora>,
     make: F,
     prefix: String,
 }
@@ -330,25 +374,25 @@ impl<F> Walk<'_, F> {
         let Spec { width, ffn_width, biases, gated, qk_norm, .. } = *self.spec;
         let sandwich = self.spec.norm.place == NormPlace::Sandwich;
         let (query_width, kv_width) = (self.spec.query_width(), self.spec.kv_width());
-        let linear = |inputs, outputs, bias| Map { inputs, outputs, bias, role: Role::Linear };
-        let residual = |inputs, bias| Map { inputs, outputs: width, bias, role: Role::ResidualLinear };
+        let linear = |target, inputs, outputs, bias| Map { target, inputs, outputs, bias, role: Role::Linear };
+        let residual = |target, inputs, bias| Map { target, inputs, outputs: width, bias, role: Role::ResidualLinear };
         self.within(&format!("layers.{index}."), |walk| {
             Ok(LayerWeights {
                 attention_norm: walk.norm_if(index > 0 || walk.spec.first_norm, "attention_norm.", width)?,
-                q: walk.linear("q.", linear(width, query_width, biases.qkv))?,
-                k: walk.linear("k.", linear(width, kv_width, biases.qkv))?,
-                v: walk.linear("v.", linear(width, kv_width, biases.qkv))?,
+                q: walk.linear("q.", linear(Some(Target::Q), width, query_width, biases.qkv))?,
+                k: walk.linear("k.", linear(Some(Target::K), width, kv_width, biases.qkv))?,
+                v: walk.linear("v.", linear(Some(Target::V), width, kv_width, biases.qkv))?,
                 q_norm: walk.norm_if(qk_norm, "q_norm.", walk.spec.head_width)?,
                 k_norm: walk.norm_if(qk_norm, "k_norm.", walk.spec.head_width)?,
-                out: walk.linear("out.", residual(query_width, biases.out))?,
+                out: walk.linear("out.", residual(Some(Target::Out), query_width, biases.out))?,
                 attention_out_norm: walk.norm_if(sandwich, "attention_out_norm.", width)?,
                 ffn_norm: walk.within("ffn_norm.", |walk| walk.norm())?,
                 gate: match gated {
-                    true => Some(walk.linear("gate.", linear(width, ffn_width, biases.ffn))?),
+                    true => Some(walk.linear("gate.", linear(Some(Target::Gate), width, ffn_width, biases.ffn))?),
                     false => None,
                 },
-                up: walk.linear("up.", linear(width, ffn_width, biases.ffn))?,
-                down: walk.linear("down.", residual(ffn_width, biases.ffn))?,
+                up: walk.linear("up.", linear(Some(Target::Up), width, ffn_width, biases.ffn))?,
+                down: walk.linear("down.", residual(Some(Target::Down), ffn_width, biases.ffn))?,
                 ffn_out_norm: walk.norm_if(sandwich, "ffn_out_norm.", width)?,
             })
         })
@@ -369,7 +413,7 @@ impl<F> Walk<'_, F> {
                 Head::MaskedToken => HeadWeights::MaskedToken {
                     transform: walk.linear(
                         "transform.",
-                        Map { inputs: width, outputs: width, bias: biases.head, role: Role::Linear },
+                        Map { target: None, inputs: width, outputs: width, bias: biases.head, role: Role::Linear },
                     )?,
                     norm: walk.within("norm.", |walk| walk.norm())?,
                     bias: walk.slot("bias", &[vocab], Role::Bias)?,
@@ -416,6 +460,13 @@ impl<F> Walk<'_, F> {
                     true => Some(walk.slot("bias", &[map.outputs], Role::Bias)?),
                     false => None,
                 },
+                lora: match walk.lora.filter(|lora| map.target.is_some_and(|target| lora.adapts(target))) {
+                    Some(lora) => Some(LoraWeights {
+                        a: walk.slot("lora_a", &[lora.rank, map.inputs], Role::LoraA)?,
+                        b: walk.slot("lora_b", &[map.outputs, lora.rank], Role::LoraB)?,
+                    }),
+                    None => None,
+                },
             })
         })
     }
@@ -423,6 +474,7 @@ impl<F> Walk<'_, F> {
 
 /// The shape of a linear map.
 struct Map {
+    target: Option<Target>,
     inputs: usize,
     outputs: usize,
     bias: bool,

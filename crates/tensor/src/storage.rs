@@ -1,56 +1,28 @@
 //! Aligned memory that is used again, and tensors over it.
 //!
-//! A training step asks for the same sizes again and again. Memory that is dropped waits in a list by length, so
-//! that no step but the first pays for fresh pages; and it may serve a length that is up to half as short, so that the
-//! gradients of the weights stand where the activations were that the backward pass has done with.
+//! A training step asks for the same sizes again and again. Memory that is dropped waits in an arena, so that no step
+//! but the first pays for fresh pages, and the gradients of the weights stand where the activations were that the
+//! backward pass has done with.
 
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use luban_kernels::arena::{Arena, Piece, Usage};
 use luban_kernels::buffer::Buffer as AlignedVec;
 
-/// Most f32 that wait to be used again; what goes beyond is given back to the system.
-const IDLE_MAX: usize = 1 << 30;
-/// Shorter memory is not worth keeping.
-const IDLE_LENGTH_MIN: usize = 1 << 10;
+/// Shorter memory is not worth a place in the arena.
+const ARENA_LENGTH_MIN: usize = 1 << 10;
 
-static IDLE: Mutex<Idle> = Mutex::new(Idle { by_length: BTreeMap::new(), total: 0 });
-
-/// Memory by its whole length; no list in it is empty.
-struct Idle {
-    by_length: BTreeMap<usize, Vec<AlignedVec>>,
-    total: usize,
-}
-
-impl Idle {
-    /// The shortest memory that holds `length`, unless that is less than half of it.
-    fn take(&mut self, length: usize) -> Option<AlignedVec> {
-        let (&whole, memories) = self.by_length.range_mut(length..=length.saturating_mul(2)).next()?;
-        let memory = memories.pop();
-        if memories.is_empty() {
-            self.by_length.remove(&whole);
-        }
-        self.total -= whole;
-        memory
-    }
-
-    /// Keeps memory, unless too much waits already.
-    fn keep(&mut self, memory: AlignedVec) {
-        let whole = memory.len();
-        if self.total + whole <= IDLE_MAX {
-            self.by_length.entry(whole).or_default().push(memory);
-            self.total += whole;
-        }
-    }
-}
+static ARENA: Arena = Arena::new();
 
 /// Owned, aligned memory of a fixed number of f32.
 #[derive(Debug)]
-pub struct Buffer {
-    /// As long, or longer.
-    memory: AlignedVec,
-    length: usize,
+pub struct Buffer(Memory);
+
+#[derive(Debug)]
+enum Memory {
+    Short(AlignedVec),
+    Long(Piece),
 }
 
 impl Buffer {
@@ -63,8 +35,10 @@ impl Buffer {
 
     /// Memory of which every element will be written before it is read: what it holds now is left over.
     pub fn scratch(length: usize) -> Self {
-        let memory = reuse(length).unwrap_or_else(|| AlignedVec::zeroed(length));
-        Self { memory, length }
+        Self(match length < ARENA_LENGTH_MIN {
+            true => Memory::Short(AlignedVec::zeroed(length)),
+            false => Memory::Long(ARENA.take(length)),
+        })
     }
 
     /// A copy of a slice.
@@ -75,41 +49,33 @@ impl Buffer {
     }
 }
 
-fn reuse(length: usize) -> Option<AlignedVec> {
-    if length < IDLE_LENGTH_MIN {
-        return None;
-    }
-    IDLE.lock().unwrap_or_else(PoisonError::into_inner).take(length)
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if self.memory.len() < IDLE_LENGTH_MIN {
-            return;
-        }
-        let memory = std::mem::replace(&mut self.memory, AlignedVec::zeroed(0));
-        IDLE.lock().unwrap_or_else(PoisonError::into_inner).keep(memory);
-    }
-}
-
-/// Gives all memory that waits to be used again back to the system.
+/// Gives memory that waits to be used again back to the system, as far as no buffer lies beside it.
 pub fn release_idle() {
-    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    idle.by_length.clear();
-    idle.total = 0;
+    ARENA.release();
+}
+
+/// The memory of all buffers of this process, but the shortest.
+pub fn usage() -> Usage {
+    ARENA.usage()
 }
 
 impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.memory[..self.length]
+        match &self.0 {
+            Memory::Short(memory) => memory,
+            Memory::Long(memory) => memory,
+        }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.memory[..self.length]
+        match &mut self.0 {
+            Memory::Short(memory) => memory,
+            Memory::Long(memory) => memory,
+        }
     }
 }
 
@@ -199,23 +165,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_serves_a_length_that_is_up_to_half_as_short() {
-        let mut idle = Idle { by_length: BTreeMap::new(), total: 0 };
-        for length in [3000, 2000, 2000] {
-            idle.keep(AlignedVec::zeroed(length));
-        }
-        let mut taken = |length| idle.take(length).map(|memory| memory.len());
-        assert_eq!(
-            [taken(999), taken(1500), taken(1500), taken(1500), taken(1)],
-            [None, Some(2000), Some(2000), Some(3000), None]
-        );
-        assert!(idle.by_length.is_empty() && idle.total == 0);
-    }
-
-    #[test]
     fn a_buffer_has_the_length_that_was_asked_for() {
         drop(Buffer::copied(&[1.0; 5000]));
-        let zeros = Buffer::zeroed(4000);
-        assert!(zeros.len() == 4000 && zeros.iter().all(|&x| x == 0.0));
+        for length in [4000, 12, 0] {
+            let zeros = Buffer::zeroed(length);
+            assert!(zeros.len() == length && zeros.iter().all(|&x| x == 0.0));
+        }
     }
 }

@@ -199,6 +199,23 @@ fn linear_groups() {
 }
 
 #[test]
+fn low_rank_adapters() {
+    let run = |t: &mut Tape, v: &[Var]| {
+        let outputs = ops::linear_group(t, &v[0], [(&v[1], None), (&v[2], None)]);
+        let lora = ops::Lora { a: &v[3], b: &v[4], scale: 0.5 };
+        let [adapted, plain] = ops::add_lora(t, &v[0], outputs, [Some(lora), None]);
+        ops::multiply(t, &adapted, &plain)
+    };
+    let oracle = |v: &[Values]| {
+        let low = matmul_transposed(&v[0], &v[3], 5);
+        let added = matmul_transposed(&low, &v[4], 2).into_iter().map(|value| 0.5 * value);
+        let adapted = matmul_transposed(&v[0], &v[1], 5).into_iter().zip(added).map(|(y, more)| y + more);
+        adapted.zip(matmul_transposed(&v[0], &v[2], 5)).map(|(a, b)| a * b).collect()
+    };
+    check("adapters", &[&[7, 5], &[3, 5], &[3, 5], &[2, 5], &[3, 2]], run, oracle);
+}
+
+#[test]
 fn norms_with_their_residual_sums() {
     let shapes: &[&[usize]] = &[&[4, 19], &[4, 19], &[19]];
     let sum = |v: &[Values]| v[0].iter().zip(&v[1]).map(|(a, b)| a + b).collect::<Values>();

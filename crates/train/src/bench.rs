@@ -2,7 +2,8 @@
 
 use luban_base::clock::Clock;
 use luban_model::Spec;
-use luban_model::plan::Flops;
+use luban_model::lora::{Lora, Target};
+use luban_model::plan::{Flops, StepMemory};
 use luban_model::spec::{Head, Position};
 use luban_model::training::TrainableModel;
 use luban_tensor::Precision;
@@ -10,8 +11,9 @@ use serde::Serialize;
 
 use crate::choose::random_examples;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::objective::MASKED_SHARE;
-use crate::optimizer::{AdamW, AdamWSettings};
+use crate::optimizer::{AdamWSettings, Optimizer, Settings};
 use crate::step::{StepInput, train_step};
 
 /// A model, and the batch that it is measured with. The shapes are those that PyTorch is measured with, so that the
@@ -26,6 +28,8 @@ pub struct Shape {
     pub sequences: usize,
     /// Tokens of a sequence.
     pub length: usize,
+    /// Its adapters, where only they are trained.
+    pub lora: Option<Lora>,
 }
 
 /// Every shape.
@@ -39,12 +43,14 @@ pub fn shapes() -> Vec<Shape> {
         position: Position::Rotary { theta: 1e5 },
         ..Spec::llama(576, 30, 9, 49_152)
     };
+    let lora = Lora { rank: 8, alpha: 16.0, targets: Target::ATTENTION.to_vec() };
     vec![
-        Shape { name: "tiny", spec: gpt(128, 4, 4, 256), sequences: 32, length: 128 },
-        Shape { name: "small", spec: gpt(384, 6, 6, 4096), sequences: 16, length: 256 },
-        Shape { name: "gpt2_b4", spec: gpt(768, 12, 12, 50_257), sequences: 4, length: 256 },
-        Shape { name: "bert", spec: bert, sequences: 8, length: 128 },
-        Shape { name: "llama", spec: llama, sequences: 2, length: 512 },
+        Shape { name: "tiny", spec: gpt(128, 4, 4, 256), sequences: 32, length: 128, lora: None },
+        Shape { name: "small", spec: gpt(384, 6, 6, 4096), sequences: 16, length: 256, lora: None },
+        Shape { name: "gpt2_b4", spec: gpt(768, 12, 12, 50_257), sequences: 4, length: 256, lora: None },
+        Shape { name: "bert", spec: bert, sequences: 8, length: 128, lora: None },
+        Shape { name: "llama", spec: llama.clone(), sequences: 2, length: 512, lora: None },
+        Shape { name: "llama_lora", spec: llama, sequences: 2, length: 512, lora: Some(lora) },
     ]
 }
 
@@ -69,7 +75,20 @@ impl Shape {
         let share = if self.spec.head == Head::MaskedToken { f64::from(MASKED_SHARE) } else { 1.0 };
         // BERT's transform before the vocabulary is left out, as in the figures that these compare with.
         let head = 2.0 * (self.spec.vocab * self.spec.width) as f64 * share;
-        Flops { head, ..Flops::per_token(&self.spec, self.length) }.training()
+        let flops = Flops { head, ..Flops::per_token(&self.spec, self.length) };
+        match self.lora {
+            None => flops.training(),
+            // Frozen matrices have no gradient; the adapters' own products are not counted, as in the peers' figures.
+            Some(_) => 2.0 * (flops.forward() - flops.attention) + 3.0 * flops.attention,
+        }
+    }
+
+    /// The bytes of a step's fullest moment.
+    pub fn memory(&self, conditions: Conditions) -> StepMemory {
+        let tokens = self.sequences * self.length;
+        let Conditions { precision, recompute, .. } = conditions;
+        memory::Step { spec: &self.spec, tokens, at_once: tokens, precision, recompute, lora: self.lora.as_ref() }
+            .memory()
     }
 }
 
@@ -80,6 +99,8 @@ pub struct Conditions {
     pub precision: Precision,
     /// Whether blocks are computed again in the backward pass.
     pub recompute: bool,
+    /// The constants of the optimizer.
+    pub optimizer: Settings,
     /// Steps before the first that is timed.
     pub warmup: usize,
     /// Steps that are timed at least.
@@ -95,6 +116,7 @@ impl Default for Conditions {
         Self {
             precision: Precision::F32,
             recompute: false,
+            optimizer: AdamWSettings::default().into(),
             warmup: 1,
             steps_min: 5,
             seconds_min: 3.0,
@@ -120,20 +142,25 @@ pub struct Measured {
     pub steps: usize,
     /// 10^9 operations a second.
     pub gflops: f64,
+    /// Bytes that the process was planned to hold at the fullest moment of a step.
+    pub planned_memory: u64,
     /// Loss of the first step and of the last: the batch is the same, so it falls.
     pub loss_first: f64,
     /// See above.
     pub loss_last: f64,
 }
 
-/// Measures the training step of a shape: forward, backward, clipping and AdamW, on one batch of random tokens.
+/// Measures the training step of a shape: forward, backward, clipping and optimizer, on one batch of random tokens.
 ///
 /// # Errors
 /// If the model cannot be trained.
 pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Result<Measured> {
     let mut model = TrainableModel::init(shape.spec.clone(), 0)?.with_precision(conditions.precision);
     model.set_recompute(conditions.recompute);
-    let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+    if let Some(lora) = &shape.lora {
+        model = model.with_lora(lora.clone(), 0);
+    }
+    let mut optimizer = Optimizer::new(conditions.optimizer, &model);
     let examples = random_examples(&shape.spec, shape.sequences, shape.length);
     let input = StepInput { examples: &examples, at_once: examples.len(), learning_rate: 1e-4, dropout: None };
     let mut losses = Vec::new();
@@ -168,6 +195,7 @@ pub fn measure(shape: &Shape, conditions: Conditions, clock: &dyn Clock) -> Resu
         step_ms: 1e3 * step_s,
         steps: seconds.len(),
         gflops: tok_s * shape.flops_per_token() / 1e9,
+        planned_memory: shape.memory(conditions).total(),
         loss_first: losses.first().copied().unwrap_or(f64::NAN),
         loss_last: losses.last().copied().unwrap_or(f64::NAN),
     })

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::objective::{Causal, Example, Objective};
-use crate::optimizer::{AdamW, AdamWSettings};
+use crate::optimizer::{Optimizer, Settings};
 use crate::schedule::Schedule;
 use crate::step::{StepInput, train_step};
 
@@ -92,8 +92,8 @@ fn whole_numbers(view: &TensorView<'_>) -> Option<Vec<i64>> {
 pub struct CurveOptions {
     /// The learning rate of each step, and the number of steps.
     pub schedule: Schedule,
-    /// The constants of AdamW.
-    pub optimizer: AdamWSettings,
+    /// The constants of the optimizer.
+    pub optimizer: Settings,
     /// Sequences that go through the model at once; all of a step's when not given.
     pub at_once: Option<usize>,
     /// What matrix products round their factors to.
@@ -117,7 +117,7 @@ pub struct Point {
 #[derive(Debug)]
 pub struct Curve {
     model: TrainableModel,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     tokens: Tokens,
     options: CurveOptions,
     step: u64,
@@ -142,7 +142,7 @@ impl Curve {
         }
         let model = TrainableModel::from_weights(spec, |slot| Ok(source.weight(slot)?.into_f32()))?;
         let model = model.with_precision(options.precision);
-        let optimizer = AdamW::new(options.optimizer, &model);
+        let optimizer = Optimizer::new(options.optimizer, &model);
         Ok(Self { model, optimizer, tokens, options, step: 0 })
     }
 

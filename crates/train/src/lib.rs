@@ -10,6 +10,7 @@
 //! - [`products`]: how fast plain matrix products are on the shapes that training uses.
 //! - [`curve`]: the losses of a run of which everything is given, to hold against other programs.
 //! - [`state`]: the whole of what a resume needs.
+//! - [`memory`]: how much of it a step takes, planned before a run.
 //! - [`monitor`]: the loss on held-out text, and samples.
 //! - [`guards`]: what stops a run, and which of its weights are kept.
 //! - [`grok`]: a demonstration of a model that understands long after it has learned by heart.
@@ -35,6 +36,7 @@ mod export;
 pub mod grok;
 pub mod guards;
 mod inputs;
+pub mod memory;
 pub mod monitor;
 pub mod objective;
 pub mod optimizer;

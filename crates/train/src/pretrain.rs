@@ -8,6 +8,7 @@ use luban_artifact::checkpoints::CheckpointStore;
 use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind};
 use luban_base::cancel::Cancel;
 use luban_base::clock::Clock;
+use luban_base::memory::resident_bytes;
 use luban_base::progress::{Event, Observer, StepEvent};
 use luban_base::random::Stream;
 use luban_data::Corpus;
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::export;
 use crate::guards::{Guards, Keep, Spike};
 use crate::inputs::{held_out, open_loader, open_tokenizer, train_bytes};
+use crate::memory;
 use crate::monitor::{self, HeldOut};
 use crate::objective::{self, Example, Objective};
 use crate::record::{Ending, Header, Recorder};
@@ -115,6 +117,8 @@ struct Run<'a> {
     store: CheckpointStore,
     state: TrainState,
     saved: Saved,
+    /// The most bytes that were resident after a step of this sitting, where the system tells.
+    resident_max: Option<u64>,
 }
 
 /// When the last checkpoint was made.
@@ -153,6 +157,7 @@ impl<'a> Run<'a> {
             }
         };
         state.model.set_recompute(options.recompute);
+        context.note(&memory::describe(&memory::planned(&state.plan, options.recompute)));
         let held_out = held_out(&texts, &tokenizer, &state.plan, &*objective, VALIDATION_BYTES)?;
         if held_out.is_empty() {
             check_needs_no_validation(options)?;
@@ -174,6 +179,7 @@ impl<'a> Run<'a> {
             store,
             state,
             saved,
+            resident_max: None,
         })
     }
 
@@ -244,6 +250,8 @@ impl<'a> Run<'a> {
             return Err(self.diverged(report, position));
         }
         let seconds = (self.context.clock.elapsed() - before).as_secs_f64();
+        // What a step held, the arena still has.
+        self.resident_max = self.resident_max.max(resident_bytes());
         self.state.progress.advance(report.loss, report.tokens, seconds, self.loader.position());
         self.context.observer.event(&Event::Step(StepEvent {
             step: step + 1,
@@ -339,6 +347,7 @@ impl<'a> Run<'a> {
         }
         let mut metrics = export::metrics(&self.state, score.map(|score| (score, &all)));
         metrics.extend(kept.map(|step| ("kept_step".to_owned(), json!(step))));
+        metrics.extend(self.told_memory());
         let report = recorder.report(ending, Value::Object(metrics.clone()));
         let artifact = export::write(export::Trained {
             state: &self.state,
@@ -352,6 +361,18 @@ impl<'a> Run<'a> {
         })?;
         remove(&self.store)?;
         Ok(Outcome::Finished(Box::new(artifact)))
+    }
+
+    /// What was planned and measured.
+    fn told_memory(&self) -> Vec<(String, Value)> {
+        let planned = memory::planned(&self.state.plan, self.options.recompute).total();
+        let mut told = vec![("planned_memory_bytes".to_owned(), json!(planned))];
+        if let Some(resident) = self.resident_max {
+            let mb = |bytes: u64| bytes as f64 / 1e6;
+            self.context.note(&format!("memory: {:.0} MB were in use, {:.0} MB planned", mb(resident), mb(planned)));
+            told.push(("resident_memory_bytes".to_owned(), json!(resident)));
+        }
+        told
     }
 
     fn say_if_stopped(&self) -> Ending {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::blueprint::Blueprint;
 use crate::error::{Error, Result};
 use crate::guards::Keep;
-use crate::optimizer::AdamWSettings;
+use crate::optimizer::{AdamWSettings, Kind, MuonSettings, Settings};
 use crate::schedule::{Decay, Schedule};
 
 /// Longest run that may be asked for, in minutes: a year.
@@ -47,6 +47,10 @@ pub struct PretrainOptions {
     pub context: Option<usize>,
     /// Tokens of one step.
     pub batch: Option<usize>,
+    /// What changes the matrices inside blocks.
+    pub optimizer: Kind,
+    /// Highest learning rate of Muon.
+    pub muon_learning_rate: Option<f64>,
     /// Highest learning rate.
     pub learning_rate: Option<f64>,
     /// Steps over which the learning rate rises.
@@ -108,6 +112,8 @@ impl Default for PretrainOptions {
             heads: None,
             context: None,
             batch: None,
+            optimizer: Kind::Adamw,
+            muon_learning_rate: None,
             learning_rate: None,
             warmup: None,
             decay: Decay::Cosine,
@@ -148,6 +154,10 @@ impl PretrainOptions {
         let size = |value: Option<usize>| value.map(|value| value as u64);
         real("minutes", Some(self.minutes), MINUTES_MAX, false)?;
         real("learning-rate", self.learning_rate, 10.0, false)?;
+        real("muon-learning-rate", self.muon_learning_rate, 10.0, false)?;
+        if let (Some(given), Kind::Adamw) = (self.muon_learning_rate, self.optimizer) {
+            return fail("muon-learning-rate", given, "no such option without the optimizer muon".to_owned());
+        }
         real("weight-decay", self.weight_decay, 10.0, true)?;
         real("beta2", self.beta2, BETA_MAX, true)?;
         real("dropout", Some(self.dropout), DROPOUT_MAX, true)?;
@@ -204,6 +214,9 @@ pub struct Plan {
     pub schedule: Schedule,
     /// How gradients become changes of weights.
     pub optimizer: AdamWSettings,
+    /// How those of the matrices inside blocks do, where not as the others.
+    #[serde(default)]
+    pub muon: Option<MuonSettings>,
     /// Sequences within which the loader shuffles.
     pub shuffle_sequences: usize,
     /// Passes that make the loader's epoch; more than 1 where the run cannot read the whole corpus. See
@@ -224,6 +237,11 @@ impl Plan {
         self.sequences * self.context
     }
 
+    /// All constants of the optimizer.
+    pub fn optimizer_settings(&self) -> Settings {
+        Settings { adamw: self.optimizer, muon: self.muon }
+    }
+
     /// Tokens of the whole run.
     pub fn tokens(&self) -> u64 {
         self.schedule.steps * self.batch_tokens() as u64
@@ -241,6 +259,8 @@ mod tests {
             ("minutes", PretrainOptions { minutes: 0.0, ..Default::default() }),
             ("steps", PretrainOptions { steps: Some(0), ..Default::default() }),
             ("learning-rate", PretrainOptions { learning_rate: Some(-1.0), ..Default::default() }),
+            ("muon-learning-rate", PretrainOptions { muon_learning_rate: Some(0.1), ..Default::default() }),
+            ("dropout", PretrainOptions { dropout: 1.0, ..Default::default() }),
             ("weight-decay", PretrainOptions { weight_decay: Some(f64::INFINITY), ..Default::default() }),
             ("batch", PretrainOptions { batch: Some(usize::MAX), ..Default::default() }),
             ("context", PretrainOptions { context: Some(1), ..Default::default() }),

@@ -1,19 +1,19 @@
 //! The whole of what a resume needs, and its checkpoints.
 //!
 //! A checkpoint is an artifact of two files: `state.json` (what was asked, the plan, how far the run is) and
-//! `state.safetensors` (weights and moments, bit for bit). The number of threads is not part of it: the kernels give
+//! `state.safetensors` (weights and what the optimizer remembers, bit for bit). The number of threads is not part of it: the kernels give
 //! the same bits with any.
 
 use luban_artifact::safetensors::{Dtype, TensorSpec, Weights, write_f32, write_streaming};
 use luban_artifact::{Artifact, ArtifactWriter, Digest};
 use luban_data::loader::Position;
 use luban_model::training::TrainableModel;
-use luban_tensor::{Buffer, Parameter};
+use luban_tensor::Parameter;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::guards::Guards;
-use crate::optimizer::{AdamW, Moments, trainable};
+use crate::optimizer::{Optimizer, trainable};
 use crate::scaling::LossScaling;
 use crate::settings::{Plan, PretrainOptions};
 
@@ -86,8 +86,8 @@ pub struct TrainState {
     pub progress: Progress,
     /// The weights.
     pub model: TrainableModel,
-    /// The moments.
-    pub optimizer: AdamW,
+    /// The optimizer, with what it remembers.
+    pub optimizer: Optimizer,
 }
 
 /// `state.json`.
@@ -109,7 +109,7 @@ impl TrainState {
     /// If there can be no such model.
     pub fn start(identity: Identity, plan: Plan, position: Position) -> Result<Self> {
         let model = TrainableModel::init(plan.spec.clone(), plan.seed)?.with_precision(plan.precision);
-        let optimizer = AdamW::new(plan.optimizer, &model);
+        let optimizer = Optimizer::new(plan.optimizer_settings(), &model);
         Ok(Self { identity, plan, progress: Progress::start(position), model, optimizer })
     }
 
@@ -155,10 +155,10 @@ impl TrainState {
             TensorSpec::new(format!("{kind}.{}", parameter.name), Dtype::F32, parameter.value.shape())
         };
         let weights = self.model.parameters().map(|parameter| (spec("weight", parameter), &*parameter.value));
-        let moments = trainable(&self.model).zip(self.optimizer.moments()).flat_map(|(parameter, moments)| {
-            [(spec("first", parameter), &*moments.first), (spec("second", parameter), &*moments.second)]
+        let memories = trainable(&self.model).zip(self.optimizer.memories()).flat_map(|(parameter, memory)| {
+            memory.parts().into_iter().map(move |part| (spec(part.name, parameter), part.values))
         });
-        weights.chain(moments).collect()
+        weights.chain(memories).collect()
     }
 
     /// Reads a checkpoint.
@@ -173,18 +173,16 @@ impl TrainState {
             Ok(weights.to_f32(&format!("weight.{}", slot.name))?)
         })?
         .with_precision(plan.precision);
-        let moment = |kind: &str, parameter: &Parameter| {
-            let name = format!("{kind}.{}", parameter.name);
+        let settings = plan.optimizer_settings();
+        let memories = Optimizer::read_memories(settings, &model, |parameter, part, length| {
+            let name = format!("{part}.{}", parameter.name);
             let values = weights.to_f32(&name)?;
-            match values.len() == parameter.value.len() {
-                true => Ok(Buffer::copied(&values)),
-                false => Err(fail(format!("{name} has {} values, expected {}", values.len(), parameter.value.len()))),
+            match values.len() == length {
+                true => Ok(values),
+                false => Err(fail(format!("{name} has {} values, expected {length}", values.len()))),
             }
-        };
-        let moments = trainable(&model)
-            .map(|parameter| Ok(Moments { first: moment("first", parameter)?, second: moment("second", parameter)? }))
-            .collect::<Result<Vec<_>>>()?;
-        let optimizer = AdamW::restore(plan.optimizer, &model, moments, progress.step, scaling);
+        })?;
+        let optimizer = Optimizer::restore(settings, &model, memories, progress.step, scaling);
         Ok(Self { identity, plan, progress, model, optimizer })
     }
 }

@@ -9,7 +9,7 @@ use luban_model::training::{Dropout, Sample, Targets, TrainableModel};
 
 use crate::error::Result;
 use crate::objective::{Assembled, Example, MASKED_SHARE};
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::settings::Plan;
 
 /// Label of the random streams of what falls out.
@@ -83,7 +83,7 @@ impl StepReport {
 ///
 /// # Errors
 /// If the batch does not suit the model.
-pub fn train_step(model: &mut TrainableModel, optimizer: &mut AdamW, input: StepInput<'_>) -> Result<StepReport> {
+pub fn train_step(model: &mut TrainableModel, optimizer: &mut Optimizer, input: StepInput<'_>) -> Result<StepReport> {
     let loss = scaled_gradients(model, input, optimizer.scaling().scale)?;
     let tokens = input.examples.iter().map(|example| example.inputs.len() as u64).sum();
     let gradient_norm = match loss.is_finite() {

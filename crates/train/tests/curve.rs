@@ -8,7 +8,7 @@ use luban_artifact::ModelFiles;
 use luban_artifact::safetensors::{Dtype, write};
 use luban_train::Precision;
 use luban_train::curve::{Curve, CurveOptions, Point, Tokens};
-use luban_train::optimizer::AdamWSettings;
+use luban_train::optimizer::{AdamWSettings, MuonSettings, Settings};
 use luban_train::schedule::Schedule;
 use serde::Deserialize;
 
@@ -29,11 +29,15 @@ fn folder(family: &str) -> PathBuf {
 }
 
 fn expected(family: &str) -> Expected {
-    serde_json::from_slice(&std::fs::read(folder(family).join("expected.json")).unwrap()).unwrap()
+    stored(family, "expected.json")
+}
+
+fn stored(family: &str, name: &str) -> Expected {
+    serde_json::from_slice(&std::fs::read(folder(family).join(name)).unwrap()).unwrap()
 }
 
 fn options(schedule: Schedule) -> CurveOptions {
-    CurveOptions { schedule, optimizer: AdamWSettings::default(), at_once: None, precision: Precision::F32 }
+    CurveOptions { schedule, optimizer: AdamWSettings::default().into(), at_once: None, precision: Precision::F32 }
 }
 
 fn curve(family: &str, options: CurveOptions) -> Vec<Point> {
@@ -68,19 +72,44 @@ fn a_constant_that_is_slightly_off_shows() {
     for family in FAMILIES {
         let Expected { schedule, losses, .. } = expected(family);
         let right = options(schedule);
-        let AdamWSettings { weight_decay, .. } = right.optimizer;
+        let adamw = right.optimizer.adamw;
+        let AdamWSettings { weight_decay, .. } = adamw;
         let off = [
-            ("weight decay", AdamWSettings { weight_decay: 0.9 * weight_decay, ..right.optimizer }, schedule),
-            ("second moment", AdamWSettings { beta2: 0.94, ..right.optimizer }, schedule),
-            ("clipping", AdamWSettings { clip_norm: f64::INFINITY, ..right.optimizer }, schedule),
-            ("warm-up", right.optimizer, Schedule { warmup_steps: schedule.warmup_steps + 1, ..schedule }),
-            ("floor", right.optimizer, Schedule { floor: 0.1, ..schedule }),
+            ("weight decay", AdamWSettings { weight_decay: 0.9 * weight_decay, ..adamw }, schedule),
+            ("second moment", AdamWSettings { beta2: 0.94, ..adamw }, schedule),
+            ("clipping", AdamWSettings { clip_norm: f64::INFINITY, ..adamw }, schedule),
+            ("warm-up", adamw, Schedule { warmup_steps: schedule.warmup_steps + 1, ..schedule }),
+            ("floor", adamw, Schedule { floor: 0.1, ..schedule }),
         ];
         for (what, optimizer, schedule) in off {
+            let optimizer = optimizer.into();
             let off = apart(&curve(family, CurveOptions { optimizer, schedule, ..right }), &losses);
             println!("{family}, {what}: {off:.1e}");
             assert!(off > 2.0 * TOLERANCE, "{family}: another {what} changes losses by {off} only");
         }
+    }
+}
+
+#[test]
+fn losses_with_muon_are_those_of_pytorch() {
+    let Expected { schedule, losses, .. } = stored("llama", "muon.json");
+    let muon = MuonSettings { times: 2.0, momentum: 0.95, weight_decay: 0.1 };
+    let of = |muon| {
+        let optimizer = Settings { muon: Some(muon), ..AdamWSettings::default().into() };
+        apart(&curve("llama", CurveOptions { optimizer, ..options(schedule) }), &losses)
+    };
+    let off = of(muon);
+    println!("losses {off:.1e} apart");
+    assert!(off <= TOLERANCE, "{off}");
+    let others = [
+        ("length", MuonSettings { times: 1.95, ..muon }),
+        ("momentum", MuonSettings { momentum: 0.94, ..muon }),
+        ("decay", MuonSettings { weight_decay: 0.05, ..muon }),
+    ];
+    for (what, muon) in others {
+        let other = of(muon);
+        println!("another {what}: {other:.1e}");
+        assert!(other > 10.0 * TOLERANCE, "another {what} changes losses by {other} only");
     }
 }
 

@@ -1,30 +1,15 @@
 //! Training in each precision: where it ends, and what fp16 does with a gradient that overflows.
 
-use luban_base::random::Stream;
+mod common;
+
+use common::sequences;
 use luban_model::Spec;
 use luban_model::training::TrainableModel;
 use luban_train::Precision;
 use luban_train::choose::random_examples;
-use luban_train::objective::{Causal, Example, Objective};
-use luban_train::optimizer::{AdamW, AdamWSettings};
+use luban_train::optimizer::{AdamWSettings, Optimizer};
 use luban_train::scaling::LossScaling;
 use luban_train::step::{StepInput, gradients, train_step};
-
-/// Sequences in which a token mostly follows from the one before.
-fn sequences(seed: u64, count: u64) -> Vec<Example> {
-    let sequence = |number| {
-        let draws = Stream::new(seed, &[number]);
-        let mut token = draws.below_at(1000, 61) as u32;
-        let mut next = |place| {
-            let follows = draws.uniform_at(place) < 0.8;
-            token = if follows { (token * 5 + 3) % 61 } else { draws.below_at(100 + place, 61) as u32 };
-            token
-        };
-        let tokens: Vec<u32> = (0..33).map(&mut next).collect();
-        Causal.example(&tokens, draws)
-    };
-    (0..count).map(sequence).collect()
-}
 
 #[test]
 fn every_precision_ends_with_the_loss_of_f32() {
@@ -33,7 +18,7 @@ fn every_precision_ends_with_the_loss_of_f32() {
     let mut exact = None;
     for precision in Precision::ALL {
         let mut model = TrainableModel::init(spec.clone(), 1).unwrap().with_precision(precision);
-        let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+        let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);
         for step in 0..150u64 {
             let examples = sequences(100 + step, 8);
             let learning_rate = 1e-2 * (1.0 - step as f64 / 160.0);
@@ -62,10 +47,11 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
     let before = weights(&model);
     let examples = random_examples(&spec, 2, spec.context);
     let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-3, dropout: None };
-    let zeros = AdamW::new(AdamWSettings::default(), &model);
+    let zeros = Optimizer::new(AdamWSettings::default(), &model);
+    let zeros = zeros.memories().iter().map(|memory| memory.copied()).collect();
     // So large a scale that the gradient of the logits leaves fp16.
     let scaling = LossScaling { scale: 16_777_216.0, ..LossScaling::of(Precision::Fp16) };
-    let mut optimizer = AdamW::restore(AdamWSettings::default(), &model, moments(zeros), 0, scaling);
+    let mut optimizer = Optimizer::restore(AdamWSettings::default(), &model, zeros, 0, scaling);
     let mut skipped = 0;
     loop {
         let report = train_step(&mut model, &mut optimizer, input).unwrap();
@@ -87,21 +73,13 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
     assert!(report.is_some_and(|report| !report.is_finite()) && optimizer.scaling().is_exhausted());
 }
 
-fn moments(optimizer: AdamW) -> Vec<luban_train::optimizer::Moments> {
-    let copy = |moments: &luban_train::optimizer::Moments| luban_train::optimizer::Moments {
-        first: luban_tensor::Buffer::copied(&moments.first),
-        second: luban_tensor::Buffer::copied(&moments.second),
-    };
-    optimizer.moments().iter().map(copy).collect()
-}
-
 #[test]
 fn the_first_step_is_that_of_f32_but_for_rounding_whatever_the_scale() {
     let spec = Spec { context: 32, ..Spec::llama(64, 2, 4, 97) };
     let examples = random_examples(&spec, 2, spec.context);
     let norm = |precision| {
         let mut model = TrainableModel::init(spec.clone(), 1).unwrap().with_precision(precision);
-        let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+        let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);
         let input = StepInput { examples: &examples, at_once: 2, learning_rate: 1e-3, dropout: None };
         train_step(&mut model, &mut optimizer, input).unwrap().gradient_norm
     };

@@ -7,7 +7,7 @@ use luban_model::spec::Head;
 use luban_model::training::TrainableModel;
 use luban_train::choose::random_examples;
 use luban_train::objective::{Causal, Example, Masked, Objective};
-use luban_train::optimizer::{AdamW, AdamWSettings};
+use luban_train::optimizer::{AdamWSettings, Optimizer};
 use luban_train::step::{StepDropout, StepInput, flops_per_token, gradients, train_step};
 
 const VOCAB: usize = 97;
@@ -27,7 +27,7 @@ fn weights(model: &TrainableModel) -> Vec<u32> {
 /// Trains for some steps on changing random batches; gives the weights' bits.
 fn trained(spec: &Spec, steps: u64, at_once: usize, probability: f64) -> Vec<u32> {
     let mut model = TrainableModel::init(spec.clone(), 3).unwrap();
-    let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+    let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);
     let all = random_examples(spec, 6 * steps as usize, spec.context);
     for step in 0..steps {
         let examples = &all[6 * step as usize..][..6];
@@ -43,7 +43,7 @@ fn trained(spec: &Spec, steps: u64, at_once: usize, probability: f64) -> Vec<u32
 fn a_batch_is_learnt_by_heart() {
     for (spec, bound) in [(decoder(), 0.1), (encoder(), 0.1)] {
         let mut model = TrainableModel::init(spec.clone(), 1).unwrap();
-        let mut optimizer = AdamW::new(AdamWSettings { weight_decay: 0.0, ..Default::default() }, &model);
+        let mut optimizer = Optimizer::new(AdamWSettings { weight_decay: 0.0, ..Default::default() }, &model);
         let examples = random_examples(&spec, 4, spec.context);
         let input = StepInput { examples: &examples, at_once: 4, learning_rate: 3e-3, dropout: None };
         let first = train_step(&mut model, &mut optimizer, input).unwrap();
@@ -149,15 +149,15 @@ fn a_long_gradient_is_clipped_and_a_broken_one_changes_nothing() {
     let start = weights(&model);
     // AdamW's first step is the sign of the gradient, whatever its length; its first moment tells the length.
     let clip_norm = 1e-3;
-    let mut optimizer = AdamW::new(AdamWSettings { clip_norm, ..Default::default() }, &model);
+    let mut optimizer = Optimizer::new(AdamWSettings { clip_norm, ..Default::default() }, &model);
     let report = train_step(&mut model, &mut optimizer, input).unwrap();
     assert!(report.gradient_norm > clip_norm);
-    let squares = optimizer.moments().iter().flat_map(|moments| moments.first.iter());
+    let squares = optimizer.memories().iter().flat_map(|memory| memory.parts()[0].values.iter());
     let norm = squares.map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
     assert!((norm - 0.1 * clip_norm).abs() < 1e-3 * clip_norm, "{norm}");
 
     let mut broken = TrainableModel::init(spec, 1).unwrap();
-    let mut optimizer = AdamW::new(AdamWSettings::default(), &broken);
+    let mut optimizer = Optimizer::new(AdamWSettings::default(), &broken);
     let tokens = broken.parameters_mut().next().unwrap();
     tokens.value_mut()[64 * examples[0].inputs[0] as usize] = f32::NAN;
     let before = weights(&broken);
@@ -175,7 +175,7 @@ fn an_example_without_targets_is_no_trouble() {
     let examples: Vec<Example> = (0..8).map(|sample| masked.example(&[5, 6], Stream::new(0, &[sample]))).collect();
     assert!(examples.iter().any(|example| example.targets.is_empty()));
     let mut model = TrainableModel::init(spec, 1).unwrap();
-    let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+    let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);
     let input = StepInput { examples: &examples, at_once: 1, learning_rate: 1e-3, dropout: None };
     assert!(train_step(&mut model, &mut optimizer, input).unwrap().is_finite());
 }
@@ -201,7 +201,7 @@ fn dropout_falls_on_the_embedding_and_on_every_branch() {
         let draws = Stream::new(5, &[]);
         let dropout = first_sample.map(|first_sample| StepDropout { probability: 0.5, draws, first_sample });
         let input = StepInput { examples: &examples, at_once: 4, learning_rate: 1e-3, dropout };
-        let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+        let mut optimizer = Optimizer::new(AdamWSettings::default(), &model);
         train_step(&mut model, &mut optimizer, input).unwrap().loss
     };
     let sources = [

@@ -11,7 +11,7 @@ use luban_kernels::pool;
 use luban_train::bench::{Conditions, Measured, measure, shape, shapes};
 use luban_train::choose::LEARNING_RATE_FLOOR;
 use luban_train::curve::{Curve as Steps, CurveOptions, Tokens};
-use luban_train::optimizer::AdamWSettings;
+use luban_train::optimizer::{AdamWSettings, Kind};
 use luban_train::products;
 use luban_train::schedule::{Decay, Schedule};
 use luban_train::{Precision, PretrainOptions};
@@ -32,11 +32,11 @@ pub enum Bench {
 
 /// Speed of training on known shapes
 ///
-/// Measures a training step (forward, backward, AdamW) on random tokens. The shapes and the count of operations are
+/// Measures a training step (forward, backward, optimizer) on random tokens. The shapes and the count of operations are
 /// those of the PyTorch script in `bench/`, so that the figures compare.
 #[derive(Args, Debug)]
 pub struct Train {
-    /// tiny, small, gpt2_b4, bert or llama
+    /// tiny, small, gpt2_b4, bert, llama, or llama_lora: the last with adapters only in training
     #[arg(long, value_name = "NAME", default_value = "small")]
     pub config: String,
     /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
@@ -45,6 +45,9 @@ pub struct Train {
     /// Compute each layer again in the backward pass instead of keeping what it computed: less memory, the same result
     #[arg(long)]
     pub recompute: bool,
+    /// What changes the matrices inside blocks: adamw or muon
+    #[arg(long, value_name = "NAME", default_value = "adamw", value_parser = stages::word::<Kind>)]
+    pub optimizer: Kind,
     /// Least number of timed steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub steps: usize,
@@ -112,11 +115,15 @@ pub struct Curve {
 #[derive(Args, Debug)]
 pub struct Limits {}
 
+/// Muon's learning rate over AdamW's: of no consequence for speed.
+const BENCH_MUON_TIMES: f64 = 20.0;
+
 /// Measures training.
 pub fn train(options: &Train, global: &Global) -> Outcome {
     let shape = shape(&options.config)?;
     let Train { precision, recompute, steps, .. } = *options;
-    let conditions = Conditions { precision, recompute, steps_min: steps.max(1), ..Conditions::default() };
+    let optimizer = options.optimizer.settings(AdamWSettings::default(), BENCH_MUON_TIMES);
+    let conditions = Conditions { precision, recompute, optimizer, steps_min: steps.max(1), ..Conditions::default() };
     let measured = measure(&shape, conditions, &SystemClock::default())?;
     let rss = peak_rss_mb();
     if global.json {
@@ -124,6 +131,7 @@ pub fn train(options: &Train, global: &Global) -> Outcome {
         line["bench"] = json!("train");
         line["precision"] = json!(precision.name());
         line["recompute"] = json!(recompute);
+        line["optimizer"] = json!(options.optimizer);
         line["threads"] = json!(pool::threads());
         line["peak_rss_mb"] = json!(rss);
         return output::json(&line);
@@ -143,6 +151,7 @@ fn describe(measured: &Measured, rss: Option<u64>) -> String {
     ];
     if let Some(rss) = rss {
         rows.push(row("peak memory, MB", grouped(rss)));
+        rows.push(row("as planned, MB", grouped(measured.planned_memory >> 20)));
     }
     table("lr", &rows)
 }
@@ -151,7 +160,8 @@ fn describe(measured: &Measured, rss: Option<u64>) -> String {
 pub fn products(options: &Products, global: &Global) -> Outcome {
     let shapes = match &options.config {
         Some(name) => vec![shape(name)?],
-        None => shapes(),
+        // Those with adapters have the same maps.
+        None => shapes().into_iter().filter(|shape| shape.lora.is_none()).collect(),
     };
     let mut rows = vec![["config", "rows", "inputs", "outputs", "product", "GFLOP/s"].map(str::to_owned).to_vec()];
     for shape in shapes {
@@ -187,7 +197,7 @@ pub fn curve(options: &Curve, global: &Global) -> Outcome {
         steps: options.steps,
         decay: options.decay,
     };
-    let optimizer = AdamWSettings::default();
+    let optimizer = AdamWSettings::default().into();
     let settings = CurveOptions { schedule, optimizer, at_once, precision: options.precision };
     let steps = Steps::open(&ModelFiles::open(&options.model)?, Tokens::open(&options.tokens)?, settings)?;
     for point in steps {

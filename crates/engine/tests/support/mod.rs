@@ -36,7 +36,7 @@ pub fn values(slot: &Slot, seed: u64) -> Vec<f32> {
     let stream = Stream::new(seed, &[label]);
     let (mean, deviation) = match slot.role {
         Role::NormWeight => (1.0, 0.1),
-        Role::Bias => (0.0, 0.1),
+        Role::Bias | Role::LoraA | Role::LoraB => (0.0, 0.1),
         _ => (0.0, 0.2),
     };
     (0..slot.len() as u64).map(|i| mean + deviation * stream.normal_at(i)).collect()

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use luban_artifact::{Artifact, Kind};
 use luban_train::guards::Keep;
+use luban_train::optimizer::Kind as Optimizer;
 use luban_train::schedule::Decay;
 use luban_train::{Outcome, Precision, PretrainOptions};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,12 @@ pub struct Pretrain {
     /// Tokens of a step
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
+    /// What changes the matrices inside blocks: adamw, or muon (the rest is AdamW's then too)
+    #[arg(long, value_name = "NAME", default_value = "adamw", value_parser = super::word::<Optimizer>)]
+    pub optimizer: Optimizer,
+    /// Highest learning rate of Muon [default: 0.02]
+    #[arg(long, value_name = "X")]
+    pub muon_learning_rate: Option<f64>,
     /// Highest learning rate
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f64>,
@@ -118,6 +125,8 @@ impl Default for Pretrain {
             heads: options.heads,
             context: options.context,
             batch: options.batch,
+            optimizer: options.optimizer,
+            muon_learning_rate: options.muon_learning_rate,
             learning_rate: options.learning_rate,
             warmup: options.warmup,
             decay: options.decay,
@@ -150,6 +159,8 @@ impl Pretrain {
             heads: self.heads,
             context: self.context,
             batch: self.batch,
+            optimizer: self.optimizer,
+            muon_learning_rate: self.muon_learning_rate,
             learning_rate: self.learning_rate,
             warmup: self.warmup,
             decay: self.decay,

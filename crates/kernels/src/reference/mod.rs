@@ -96,6 +96,25 @@ pub fn cross_entropy<F: Float>(logits: &[F], targets: &[u32]) -> Vec<F> {
     targets.iter().enumerate().map(row).collect()
 }
 
+/// Five Newton-Schulz steps towards the nearest orthogonal matrix, as [`crate::optim::muon`] describes them.
+pub fn orthogonalize<F: Float>(x: &[F], [rows, cols]: [usize; 2]) -> Vec<F> {
+    use crate::optim::muon::{COEFFICIENTS, EPSILON, STEPS};
+    if rows > cols {
+        return transpose(&orthogonalize(&transpose(x, rows, cols), [cols, rows]), cols, rows);
+    }
+    let [a, b, c] = COEFFICIENTS.map(|coefficient| F::of(f64::from(coefficient)));
+    let norm = x.iter().fold(F::ZERO, |sum, &x| sum + x * x).sqrt().max(F::of(EPSILON));
+    let mut x: Vec<F> = x.iter().map(|&x| x / norm).collect();
+    for _ in 0..STEPS {
+        let gram = matmul(&x, &transpose(&x, rows, cols), [rows, cols, rows], None);
+        let squared = matmul(&gram, &gram, [rows, rows, rows], None);
+        let factor: Vec<F> = gram.iter().zip(&squared).map(|(&g, &s)| b * g + c * s).collect();
+        let turned = matmul(&factor, &x, [rows, rows, cols], None);
+        x = x.iter().zip(&turned).map(|(&x, &t)| a * x + t).collect();
+    }
+    x
+}
+
 /// One step of AdamW, as Loshchilov and Hutter write it.
 pub fn adamw<F: Float>(options: &AdamW, parameters: &mut [F], gradients: &[F], m: &mut [F], v: &mut [F]) {
     let of = |x: f32| F::of(f64::from(x));

@@ -205,7 +205,7 @@ fn slot_bytes(slot: &Slot, precision: Precision) -> u64 {
     let matrix = match slot.role {
         Role::Linear | Role::ResidualLinear => true,
         Role::Embedding => slot.name == "embedding.tokens",
-        Role::NormWeight | Role::Bias => false,
+        Role::NormWeight | Role::Bias | Role::LoraA | Role::LoraB => false,
     };
     let (rows, columns) = match slot.shape[..] {
         [rows, columns] => (rows as u64, columns as u64),

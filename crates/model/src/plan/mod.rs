@@ -5,6 +5,7 @@
 //! - [`parameters`]: parameters by part.
 //! - [`flops`]: floating-point operations a token.
 //! - [`memory`]: bytes in training and in serving.
+//! - [`step`]: the most that this program's own training step holds.
 //! - [`devices`]: how many devices of a given memory hold a training run, under each kind of parallelism.
 //! - [`scaling`]: compute-optimal tokens and the predicted loss.
 //! - [`named`]: specs known by name, and the published table of GPT-3.
@@ -23,9 +24,11 @@ pub mod memory;
 pub mod named;
 pub mod parameters;
 pub mod scaling;
+pub mod step;
 
 pub use devices::{Cluster, Placement};
 pub use flops::Flops;
 pub use memory::{Precision, ServingMemory, TrainingMemory, TrainingSetup};
 pub use parameters::Parameters;
 pub use scaling::ScalingFit;
+pub use step::{StepMemory, StepSetup};

@@ -15,6 +15,11 @@ const LOGITS: usize = 4 << 20;
 /// Fewest rows of a piece: each packs the whole matrix twice and reads and writes its gradient.
 const ROWS_MIN: usize = 1024;
 
+/// How many rows of logits exist at once in [`cross_entropy`], at most, over a vocabulary of so many tokens.
+pub fn logits_rows(tokens: usize) -> usize {
+    (LOGITS / tokens.max(1)).max(ROWS_MIN)
+}
+
 /// The matrix (vocabulary × width) and bias of the map to the vocabulary.
 #[derive(Clone, Copy, Debug)]
 pub struct Vocabulary<'a> {
@@ -61,7 +66,7 @@ pub fn cross_entropy(
     let factor = precision.factor(&x);
     let matrix = precision.weight(vocabulary.matrix.value());
     let tokens = vocabulary.matrix.value().rows();
-    let rows_at_once = (LOGITS / tokens.max(1)).max(ROWS_MIN);
+    let rows_at_once = logits_rows(tokens);
     let mut sum = LossSum { nats: 0.0, count: targets.len() as u64 };
     let mut dx = input.needs_grad().then(|| Buffer::scratch(x.len()));
     for (piece, targets) in targets.chunks(rows_at_once).enumerate() {

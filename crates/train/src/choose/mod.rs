@@ -17,7 +17,7 @@ use luban_model::spec::{Head, Position};
 use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
-use crate::optimizer::AdamWSettings;
+use crate::optimizer::{AdamWSettings, MUON_LEARNING_RATE, MuonSettings};
 use crate::schedule::Schedule;
 use crate::settings::{BATCH_TOKENS_MAX, Plan, PretrainOptions};
 
@@ -133,6 +133,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
             decay: options.decay,
         },
         optimizer: optimizer(options),
+        muon: None,
         shuffle_sequences: SHUFFLE_SEQUENCES,
         strata: 1,
         dropout: options.dropout,
@@ -141,6 +142,7 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
         family: options.config.as_ref().map(|blueprint| blueprint.family.clone()),
         spec,
     };
+    plan.muon = muon(options, &plan);
     let step_s = match options.steps {
         Some(_) => None,
         None => Some(choose_steps(options, &mut plan, machine)?),
@@ -274,6 +276,11 @@ fn optimizer(options: &PretrainOptions) -> AdamWSettings {
     }
 }
 
+fn muon(options: &PretrainOptions, plan: &Plan) -> Option<MuonSettings> {
+    let peak = options.muon_learning_rate.unwrap_or(MUON_LEARNING_RATE);
+    options.optimizer.settings(plan.optimizer, peak / plan.schedule.peak).muon
+}
+
 /// The highest learning rate of a model of a width, with a cosine or a cooldown.
 pub fn learning_rate(width: usize) -> f64 {
     let scaled = LEARNING_RATE_AT_128 * (128.0 / width as f64).sqrt();
@@ -288,13 +295,14 @@ fn choose_steps(options: &PretrainOptions, plan: &mut Plan, machine: &mut dyn Sp
 
 fn describe(plan: &Plan, step_s: Option<f64>) -> String {
     let Plan { spec, schedule, .. } = plan;
+    let muon = plan.muon.map_or_else(String::new, |muon| format!(", of Muon up to {:.2e}", muon.times * schedule.peak));
     let measured = step_s.map_or_else(
         || "as asked".to_owned(),
         |step_s| format!("{:.0} ms each, about {:.1} minutes", step_s * 1e3, step_s * schedule.steps as f64 / 60.0),
     );
     format!(
         "model: {} parameters, {} layers of width {}, {} heads, vocabulary {}; {} steps ({measured}) of {} tokens \
-         ({} sequences of {}), {} tokens in all; learning rate up to {:.2e}",
+         ({} sequences of {}), {} tokens in all; learning rate up to {:.2e}{}",
         rounded(spec.parameters() as f64),
         spec.layers,
         spec.width,
@@ -306,6 +314,7 @@ fn describe(plan: &Plan, step_s: Option<f64>) -> String {
         plan.context,
         rounded(plan.tokens() as f64),
         schedule.peak,
+        muon,
     )
 }
 

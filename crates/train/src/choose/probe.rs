@@ -10,7 +10,7 @@ use luban_tensor::Precision;
 
 use crate::error::{Error, Result};
 use crate::objective::{Causal, Example, Masked, Objective};
-use crate::optimizer::{AdamW, AdamWSettings};
+use crate::optimizer::{AdamWSettings, Optimizer, Settings};
 use crate::settings::Plan;
 use crate::step::{StepDropout, StepInput, flops_per_token, train_step};
 
@@ -51,8 +51,16 @@ pub struct Machine<'a> {
 impl Speedometer for Machine<'_> {
     fn flops_per_second(&mut self, probe: &Spec, precision: Precision) -> Result<f64> {
         let sequences = (PROBE_TOKENS / probe.context).max(1);
-        let measured =
-            Measured { spec: probe, precision, sequences, at_once: sequences, length: probe.context, dropout: None };
+        let optimizer = AdamWSettings::default().into();
+        let measured = Measured {
+            spec: probe,
+            precision,
+            optimizer,
+            sequences,
+            at_once: sequences,
+            length: probe.context,
+            dropout: None,
+        };
         let step_s = self.measure(measured)?;
         let tokens = (sequences * probe.context) as f64;
         Ok((flops_per_token(probe, probe.context) * tokens / step_s).clamp(1e6, 1e18))
@@ -60,7 +68,8 @@ impl Speedometer for Machine<'_> {
 
     fn step_seconds(&mut self, plan: &Plan) -> Result<f64> {
         let &Plan { ref spec, precision, sequences, sequences_at_once: at_once, context: length, .. } = plan;
-        self.measure(Measured { spec, precision, sequences, at_once, length, dropout: StepDropout::of(plan, 0) })
+        let (optimizer, dropout) = (plan.optimizer_settings(), StepDropout::of(plan, 0));
+        self.measure(Measured { spec, precision, optimizer, sequences, at_once, length, dropout })
     }
 }
 
@@ -68,6 +77,7 @@ impl Speedometer for Machine<'_> {
 struct Measured<'a> {
     spec: &'a Spec,
     precision: Precision,
+    optimizer: Settings,
     sequences: usize,
     at_once: usize,
     length: usize,
@@ -77,10 +87,10 @@ struct Measured<'a> {
 impl Machine<'_> {
     /// The median seconds of a step.
     fn measure(&self, measured: Measured<'_>) -> Result<f64> {
-        let Measured { spec, precision, sequences, at_once, length, dropout } = measured;
+        let Measured { spec, precision, optimizer, sequences, at_once, length, dropout } = measured;
         let mut model = TrainableModel::init(spec.clone(), 0)?.with_precision(precision);
         model.set_recompute(self.recompute);
-        let mut optimizer = AdamW::new(AdamWSettings::default(), &model);
+        let mut optimizer = Optimizer::new(optimizer, &model);
         let examples = random_examples(spec, sequences, length);
         let mut seconds = Vec::new();
         let start = self.clock.elapsed();

@@ -41,7 +41,7 @@ pub const REPORT: &str = "report.json";
 /// See [`REPORT`].
 pub const PAGE: &str = "report.html";
 
-/// What is asked of the demonstration. The defaults take about a quarter of an hour on two cores.
+/// What is asked of the demonstration. The defaults take about half an hour of CPU time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct GrokOptions {

@@ -42,6 +42,9 @@ pub struct Finding {
     pub test_step: Option<u64>,
     /// How many times as many steps that took.
     pub ratio: Option<f64>,
+    /// The test side's accuracy at the last step: what was known can be lost again for a while, where a training loss
+    /// of almost nothing makes AdamW's steps coarse.
+    pub end_accuracy: f32,
     /// Without weight decay: the step by which the training side was learned.
     pub without_train_step: Option<u64>,
     /// The step by which the test side was known.
@@ -67,6 +70,7 @@ impl Finding {
             train_step: with.train_step(),
             test_step: with.test_step(),
             ratio: with.ratio(),
+            end_accuracy: with.points.last().map_or(0.0, |point| point.test.accuracy),
             without_train_step: without.train_step(),
             without_test_step: without.test_step(),
             without_steps: without.steps(),
@@ -110,13 +114,23 @@ impl Report {
     /// The findings as rows of words, the first of them the head.
     pub fn rows(&self) -> Vec<Vec<String>> {
         let step = |step: Option<u64>| step.map_or_else(|| "never".to_owned(), |step| step.to_string());
-        let head = ["seed", "train 99 %", "test 99 %", "ratio", "no decay: train", "test", "best test accuracy"];
+        let head = [
+            "seed",
+            "train 99 %",
+            "test 99 %",
+            "ratio",
+            "test at the end",
+            "no decay: train",
+            "test",
+            "best test accuracy",
+        ];
         let row = |finding: &Finding| {
             vec![
                 finding.seed.to_string(),
                 step(finding.train_step),
                 step(finding.test_step),
                 finding.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.1}")),
+                percent(finding.end_accuracy),
                 step(finding.without_train_step),
                 format!("{} in {}", step(finding.without_test_step), finding.without_steps),
                 format!("{:.1} %", 100.0 * finding.without_accuracy),
@@ -292,7 +306,7 @@ mod tests {
         let Finding { train_step, test_step, ratio, without_test_step, without_accuracy, .. } = found.findings[1];
         assert_eq!((train_step, test_step, ratio), (Some(10), Some(1000), Some(100.0)));
         assert_eq!((without_test_step, without_accuracy), (None, 0.3));
-        assert_eq!(found.rows()[2], ["1", "10", "1000", "100.0", "10", "never in 1000", "30.0 %"]);
+        assert_eq!(found.rows()[2], ["1", "10", "1000", "100.0", "100.0 %", "10", "never in 1000", "30.0 %"]);
         let along = found.along(1);
         assert_eq!(along.len(), 5, "each of four points: {along:?}");
         assert_eq!(along[3], ["100", "100.0 %", "0.100", "40.0 %", "0.640", "0.400", "20.0 %", "0.820"]);

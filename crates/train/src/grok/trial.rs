@@ -37,7 +37,7 @@ const EMBEDDING_SCALE: f32 = 0.3;
 /// Both sides are measured at each of the first steps, and then at multiples of a number of steps.
 const MEASURED_FIRST: u64 = 20;
 const MEASURED_EVERY: u64 = 10;
-/// How much further a run goes once it knows the answers, as a share of its steps: to show that it keeps them.
+/// How much further a run goes once it knows the answers, as a share of its steps: to show whether it keeps them.
 const FURTHER: u64 = 10;
 /// Time between checkpoints, unless a number of steps is given.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
@@ -345,6 +345,7 @@ fn plan(options: &PretrainOptions, table: &Table) -> Plan {
         optimizer: AdamWSettings { beta2: BETA2, weight_decay, ..AdamWSettings::default() },
         shuffle_sequences: 1,
         strata: 1,
+        muon: None,
         dropout: 0.0,
         document_mask: false,
         seed,

@@ -10,6 +10,7 @@ use luban_base::clock::SystemClock;
 use luban_base::progress::{Event, Observer, Silent};
 use luban_base::random::Stream;
 use luban_text::{Tokenizer, TrainOptions};
+use luban_train::objective::{Causal, Example, Objective};
 use luban_train::{Context, Outcome, PretrainOptions, Result, pretrain};
 
 /// What tests train with.
@@ -186,4 +187,25 @@ impl Observer for Watcher {
             _ => {}
         }
     }
+}
+
+/// Tokens of [`sequences`].
+pub const CHAIN_VOCAB: usize = 61;
+
+/// Sequences of 32 in which a token mostly follows from the one before.
+pub fn sequences(seed: u64, count: u64) -> Vec<Example> {
+    let vocab = CHAIN_VOCAB as u64;
+    let sequence = |number| {
+        let draws = Stream::new(seed, &[number]);
+        let mut token = draws.below_at(1000, vocab) as u32;
+        let mut next = |place| {
+            let follows = draws.uniform_at(place) < 0.8;
+            token =
+                if follows { (token * 5 + 3) % CHAIN_VOCAB as u32 } else { draws.below_at(100 + place, vocab) as u32 };
+            token
+        };
+        let tokens: Vec<u32> = (0..33).map(&mut next).collect();
+        Causal.example(&tokens, draws)
+    };
+    (0..count).map(sequence).collect()
 }

@@ -5,8 +5,10 @@ use luban_model::plan::devices::placements;
 use luban_model::plan::named::{GPT3, GPT3_TOKENS};
 use luban_model::plan::scaling::{BESIROGLU, FITS};
 use luban_model::plan::{
-    Cluster, Flops, Parameters, Placement, ScalingFit, ServingMemory, TrainingMemory, TrainingSetup,
+    Cluster, Flops, Parameters, Placement, ScalingFit, ServingMemory, StepMemory, TrainingMemory, TrainingSetup,
 };
+use luban_train::Precision as Compute;
+use luban_train::memory::Step;
 use serde_json::{Value, json};
 
 use super::Options;
@@ -29,6 +31,8 @@ pub struct Account {
     pub setup: TrainingSetup,
     /// Bytes of training.
     pub training: TrainingMemory,
+    /// Bytes of a step of this program, at the precisions of its products, with activations kept and computed again.
+    pub own_step: [(Compute, [StepMemory; 2]); 2],
     /// Bytes of serving at each precision.
     pub serving: [ServingMemory; 4],
     /// Bytes of one device.
@@ -76,6 +80,7 @@ impl Account {
             flops,
             setup,
             training: TrainingMemory::of(&spec, &setup),
+            own_step: [Compute::F32, Compute::Bf16].map(|precision| (precision, own_step(&spec, &setup, precision))),
             serving: ServingMemory::all(&spec),
             device_bytes: options.memory,
             placements: [place(false), place(true)],
@@ -134,10 +139,19 @@ impl Account {
             "training_memory": self.training,
             "training_memory_total": self.training.total(false),
             "training_memory_total_recomputed": self.training.total(true),
+            "own_step_memory": self.own_step.map(|(precision, [kept, recomputed])| {
+                json!({ "precision": precision.name(), "activations_kept": kept, "activations_recomputed": recomputed })
+            }),
             "serving_memory": self.serving,
             "compute_optimal": optimal.collect::<Vec<_>>(),
             "device_bytes": self.device_bytes,
             "devices": { "activations_kept": kept, "activations_recomputed": recomputed },
         })
     }
+}
+
+/// A step of this program, with activations kept and computed again.
+fn own_step(spec: &Spec, setup: &TrainingSetup, precision: Compute) -> [StepMemory; 2] {
+    let tokens = setup.sequences * setup.length;
+    [false, true].map(|recompute| Step { spec, tokens, at_once: tokens, precision, recompute, lora: None }.memory())
 }

@@ -1,9 +1,13 @@
 //! The account as text.
 
-use luban_model::plan::Placement;
+use luban_model::plan::{Placement, StepMemory};
+use luban_train::Precision as Compute;
 
 use super::account::Account;
 use crate::format::{bytes, count, grouped, scientific, table};
+
+/// What this program's own training is called.
+const OWN_STEP: &str = "The same in `luban pretrain`, at the fullest moment of a step";
 
 /// Every table.
 pub fn render(account: &Account) -> String {
@@ -12,6 +16,7 @@ pub fn render(account: &Account) -> String {
         section("Parameters", "lr", &parameters(account)),
         section(&format!("Operations, sequences of {} tokens", account.setup.length), "lrl", &operations(account)),
         section(&training_title(account), "lrl", &training(account)),
+        section(OWN_STEP, "lr", &own_step(account)),
         section("Serving memory", "lr", &serving(account)),
         section("Compute-optimal training (loss in nats a token of the laws' own text)", "lr", &optimal(account)),
         section(&format!("Devices of {} for training", bytes(account.device_bytes as f64)), "lrrl", &devices(account)),
@@ -89,6 +94,15 @@ fn training(account: &Account) -> Vec<Vec<String>> {
         line("all", memory.total(false), String::new()),
         line("  recomputed", memory.total(true), String::new()),
     ]
+}
+
+fn own_step(account: &Account) -> Vec<Vec<String>> {
+    let title = ["", "activations kept", "recomputed"].map(str::to_owned);
+    let line = |(precision, memory): &(Compute, [StepMemory; 2])| {
+        let [kept, recomputed] = memory.map(|memory| bytes(memory.total() as f64));
+        row([precision.name().to_owned(), kept, recomputed])
+    };
+    std::iter::once(row(title)).chain(account.own_step.iter().map(line)).collect()
 }
 
 fn serving(account: &Account) -> Vec<Vec<String>> {

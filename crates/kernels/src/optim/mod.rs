@@ -1,4 +1,6 @@
-//! The optimizer's arithmetic.
+//! The optimizers' arithmetic: AdamW here, [`muon`] beside it.
+
+pub mod muon;
 
 use crate::pool::{SharedMut, parallel, parallel_elements};
 use crate::simd::{Kernel, LANES, Simd, dispatch, dot};
