@@ -1,5 +1,10 @@
 //! Numbers as people read them.
 
+/// Size of a chart in letters.
+pub const CHART_COLUMNS: usize = 96;
+/// See [`CHART_COLUMNS`].
+pub const CHART_ROWS: usize = 12;
+
 /// `1,234,567`.
 pub fn grouped(value: u64) -> String {
     let digits = value.to_string();

@@ -4,13 +4,15 @@ use luban_artifact::Kind;
 use serde_json::{Map, Value};
 
 use crate::stage::{AnyStage, Stage};
-use crate::stages::{DataBuild, EvalMasked, EvalPerplexity, Pretrain, Quantize, Serve, TokenizerTrain};
+use crate::stages::{DataBuild, EvalMasked, EvalPerplexity, Grok, Pretrain, Quantize, Scale, Serve, TokenizerTrain};
 
 /// Every stage, in the order of a model's life.
 pub const STAGES: &[Entry] = &[
     Entry::of::<DataBuild>(),
     Entry::of::<TokenizerTrain>(),
     Entry::of::<Pretrain>(),
+    Entry::of::<Scale>(),
+    Entry::of::<Grok>(),
     Entry::of::<Quantize>(),
     Entry::of::<EvalPerplexity>(),
     Entry::of::<EvalMasked>(),
@@ -81,6 +83,8 @@ mod tests {
         check::<DataBuild>();
         check::<TokenizerTrain>();
         check::<Pretrain>();
+        check::<Scale>();
+        check::<Grok>();
         check::<Quantize>();
         check::<EvalPerplexity>();
         check::<EvalMasked>();
@@ -101,6 +105,8 @@ mod tests {
         check::<DataBuild>(&[], &[]);
         check::<TokenizerTrain>(&["--corpus", "x"], &["corpus"]);
         check::<Pretrain>(&["--corpus", "x", "--tokenizer", "x"], &["corpus", "tokenizer"]);
+        check::<Scale>(&["--corpus", "x", "--tokenizer", "x"], &["corpus", "tokenizer"]);
+        check::<Grok>(&[], &[]);
         check::<Quantize>(&["x"], &["model"]);
         check::<EvalPerplexity>(&["x", "--data", "x"], &["model", "data"]);
         check::<EvalMasked>(&["x", "--data", "x"], &["model", "data"]);

@@ -13,6 +13,9 @@
 //! - [`memory`]: how much of it a step takes, planned before a run.
 //! - [`monitor`]: the loss on held-out text, and samples.
 //! - [`guards`]: what stops a run, and which of its weights are kept.
+//! - [`grok`]: a demonstration of a model that understands long after it has learned by heart.
+//! - [`scale`]: how loss falls with size and text, fitted and held against a larger run.
+//! - [`plot`]: charts and pages of reports.
 //! - [`record`]: what a person looks at: history, event files for TensorBoard, the report.
 //!
 //! ```
@@ -30,15 +33,18 @@ pub mod choose;
 pub mod curve;
 mod error;
 mod export;
+pub mod grok;
 pub mod guards;
 mod inputs;
 pub mod memory;
 pub mod monitor;
 pub mod objective;
 pub mod optimizer;
+pub mod plot;
 pub mod pretrain;
 pub mod products;
 pub mod record;
+pub mod scale;
 pub mod scaling;
 pub mod schedule;
 pub mod settings;

@@ -45,8 +45,6 @@ const CHECKPOINTS_KEPT: usize = 2;
 const EPOCHS_MANY: f64 = 8.0;
 /// Held-out text that is scored on the way; the end scores all of it.
 const VALIDATION_BYTES: u64 = 64 << 10;
-/// Most held-out text that the end scores.
-const FINAL_VALIDATION_BYTES_MAX: u64 = 4 << 20;
 /// Validations and samples in a whole run.
 const VALIDATIONS: u64 = 10;
 const SAMPLES_SHOWN: u64 = 7;
@@ -347,7 +345,7 @@ impl<'a> Run<'a> {
         // The last word is on the weights as they will be served.
         self.state.model.set_precision(Precision::F32);
         let plan = &self.state.plan;
-        let all = held_out(&self.texts, &self.tokenizer, plan, &*self.objective, FINAL_VALIDATION_BYTES_MAX)?;
+        let all = held_out(&self.texts, &self.tokenizer, plan, &*self.objective, self.options.validation_bytes)?;
         let score = match all.is_empty() {
             true => None,
             false => Some(all.score(&mut self.state.model)?),

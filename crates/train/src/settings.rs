@@ -1,5 +1,6 @@
 //! What is asked of a run, and what follows from it.
 
+use luban_data::loader::STRATA_MAX;
 use luban_model::Spec;
 use luban_model::plan::Flops;
 use luban_tensor::Precision;
@@ -80,6 +81,10 @@ pub struct PretrainOptions {
     pub document_mask: bool,
     /// Decides the initial weights and the order of the data.
     pub seed: u64,
+    /// Passes that make the loader's epoch, in the place of what follows from the run's length: runs of different
+    /// lengths that are to read the same text in the same order need it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strata: Option<usize>,
     /// Which weights the run leaves.
     pub keep: Keep,
     /// Validations in succession without a better loss after which the run stops.
@@ -96,6 +101,9 @@ pub struct PretrainOptions {
     /// result.
     #[serde(skip)]
     pub recompute: bool,
+    /// Held-out text that the end scores, bytes at most. Does not change the weights.
+    #[serde(skip)]
+    pub validation_bytes: u64,
     /// Steps between checkpoints; about a minute's worth when not given. Does not change the result.
     #[serde(skip)]
     pub checkpoint_every: Option<u64>,
@@ -132,11 +140,13 @@ impl Default for PretrainOptions {
             dropout: 0.0,
             document_mask: false,
             seed: 0,
+            strata: None,
             keep: Keep::Last,
             patience: None,
             spike_steps: 20,
             at_once: None,
             recompute: false,
+            validation_bytes: 4 << 20,
             checkpoint_every: None,
             fresh: false,
         }
@@ -184,6 +194,7 @@ impl PretrainOptions {
         whole("patience", self.patience, 1, STEPS_MAX)?;
         whole("spike-steps", Some(self.spike_steps), 0, STEPS_MAX)?;
         whole("at-once", size(self.at_once), 1, BATCH_TOKENS_MAX as u64)?;
+        whole("strata", size(self.strata), 1, STRATA_MAX as u64)?;
         whole("checkpoint-every", self.checkpoint_every, 1, STEPS_MAX)?;
         whole("width", size(self.width), 2, 1 << 16)?;
         whole("layers", size(self.layers), 1, 1 << 10)?;

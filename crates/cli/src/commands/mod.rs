@@ -7,6 +7,7 @@ pub mod data;
 pub mod embed;
 pub mod eval;
 pub mod generate;
+pub mod grok;
 pub mod inspect;
 pub mod lineage;
 pub mod logits;
@@ -16,6 +17,7 @@ pub mod pull;
 pub mod quantize;
 pub mod quickstart;
 pub mod run;
+pub mod scale;
 pub mod serve;
 mod stage;
 pub mod tokenizer;
@@ -34,6 +36,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Start here", &["quickstart", "run", "plan"]),
     ("Build", &["data build", "tokenizer train"]),
     ("Train", &["pretrain", "watch"]),
+    ("See it happen", &["scale", "grok"]),
     ("Compress and evaluate", &["quantize", "eval perplexity", "eval masked", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
@@ -52,6 +55,8 @@ pub enum Command {
     Tokenizer(tokenizer::Tokenizer),
     Pretrain(Box<pretrain::Options>),
     Watch(watch::Options),
+    Scale(scale::Options),
+    Grok(grok::Options),
     Run(run::Options),
     Plan(plan::Options),
     Quantize(quantize::Options),
@@ -79,6 +84,8 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Tokenizer(tokenizer::Tokenizer::Train(options)) => tokenizer::train(options, global),
         Command::Pretrain(options) => pretrain::run(*options, global),
         Command::Watch(options) => watch::run(&options, global),
+        Command::Scale(options) => scale::run(options, global),
+        Command::Grok(options) => grok::run(options, global),
         Command::Run(options) => run::run(&options, global),
         Command::Plan(options) => plan::run(&options, global),
         Command::Quantize(options) => quantize::run(options, global),

@@ -25,14 +25,24 @@ pub struct Target {
 }
 
 /// Runs a stage and prints what it made.
-pub fn run<S: Stage>(mut stage: S, target: &Target, global: &Global) -> Outcome {
+pub fn run<S: Stage>(stage: S, target: &Target, global: &Global) -> Outcome {
+    run_and(stage, target, global, |_| Ok(String::new()))
+}
+
+/// Runs a stage and prints what it made, and after it for a person what `more` says of it.
+pub fn run_and<S: Stage>(
+    mut stage: S,
+    target: &Target,
+    global: &Global,
+    more: impl Fn(&Artifact) -> Outcome<String>,
+) -> Outcome {
     let session = Session::open(global, Interrupt::Asks)?;
     let outcome = runner::run_stage(&mut stage, &target.out, target.again, &session.context(&|_| {}));
     session.progress.clear();
     let outcome = outcome.map_err(failure)?;
     match (global.json, &outcome.artifact) {
         (true, _) => output::json(&outcome_json(&outcome)),
-        (false, Some(artifact)) => output::text(&describe(artifact, &outcome)),
+        (false, Some(artifact)) => output::text(&(describe(artifact, &outcome) + &more(artifact)?)),
         (false, None) => Ok(()),
     }
 }

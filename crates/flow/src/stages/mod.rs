@@ -5,8 +5,10 @@ mod data_build;
 mod eval_masked;
 mod eval_perplexity;
 mod evaluation;
+mod grok;
 mod pretrain;
 mod quantize;
+mod scale;
 mod serve;
 mod tokenizer_train;
 
@@ -14,8 +16,10 @@ pub use data_build::DataBuild;
 pub use eval_masked::EvalMasked;
 pub use eval_perplexity::EvalPerplexity;
 pub use evaluation::Evaluation;
+pub use grok::Grok;
 pub use pretrain::Pretrain;
 pub use quantize::Quantize;
+pub use scale::Scale;
 pub use serve::Serve;
 pub use tokenizer_train::TokenizerTrain;
 

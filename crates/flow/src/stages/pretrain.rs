@@ -85,7 +85,7 @@ pub struct Pretrain {
     /// Steps over which the learning rate rises
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
-    /// How the learning rate falls: cosine or linear
+    /// How the learning rate falls: cosine, linear, or wsd, which keeps it until the last fifth of the steps
     #[arg(long, value_name = "NAME", default_value = "cosine", value_parser = super::word::<Decay>)]
     pub decay: Decay,
     /// How long AdamW remembers squared gradients: 0.99 suits small batches, 0.95 large ones [default: 0.95]
@@ -203,6 +203,7 @@ impl Pretrain {
             recompute: self.recompute,
             checkpoint_every: self.checkpoint_every,
             fresh: self.fresh,
+            ..PretrainOptions::default()
         })
     }
 }

@@ -153,7 +153,8 @@ pub fn choose(options: &PretrainOptions, task: Task, machine: &mut dyn Speedomet
     let steps = plan.schedule.steps;
     let warmup = ((steps as f64 * WARMUP_SHARE).ceil() as u64).min(WARMUP_STEPS_MAX);
     plan.schedule.warmup_steps = options.warmup.unwrap_or(warmup).min(steps);
-    plan.strata = strata(plan.tokens() as f64 * options.first_share(), task.corpus_bytes);
+    plan.strata =
+        options.strata.unwrap_or_else(|| strata(plan.tokens() as f64 * options.first_share(), task.corpus_bytes));
     notes.push(describe(&plan, step_s));
     if plan.context < plan.spec.context && plan.spec.position == Position::Learned {
         notes
@@ -289,7 +290,8 @@ fn muon(options: &PretrainOptions, plan: &Plan) -> Option<MuonSettings> {
     options.optimizer.settings(plan.optimizer, peak / plan.schedule.peak).muon
 }
 
-fn learning_rate(width: usize) -> f64 {
+/// The highest learning rate of a model of a width, with a cosine or a cooldown.
+pub fn learning_rate(width: usize) -> f64 {
     let scaled = LEARNING_RATE_AT_128 * (128.0 / width as f64).sqrt();
     scaled.clamp(LEARNING_RATE_BOUNDS.0, LEARNING_RATE_BOUNDS.1)
 }

@@ -27,6 +27,7 @@ use history::History;
 use tensorboard::EventFile;
 
 pub use history::{Entry, Step};
+pub(crate) use report::style;
 pub use report::{DATA_PATH, Ending, Header, data, page};
 pub use snapshot::{Snapshot, find};
 

@@ -85,6 +85,12 @@ pub fn data(header: &Header, ending: &Ending, figures: Value, entries: impl Iter
     })
 }
 
+/// The page's style, which other reports share.
+pub(crate) fn style() -> &'static str {
+    let after = PAGE.split_once("<style>").map_or("", |(_, after)| after);
+    after.split_once("</style>").map_or("", |(style, _)| style)
+}
+
 /// What the page asks the server that it came from for, again and again, while the run goes on.
 pub const DATA_PATH: &str = "/data.json";
 

@@ -160,6 +160,8 @@ pub fn tiny(steps: u64) -> PretrainOptions {
 pub struct Watcher {
     pub cancel: Cancel,
     pub cancel_after: Option<u64>,
+    /// The same by the number of steps that were seen, whichever they are.
+    pub cancel_after_steps: Option<u64>,
     pub on_checkpoint: Option<Box<dyn Fn(u64) + Send + Sync>>,
     pub seen: Arc<Mutex<Seen>>,
 }
@@ -188,7 +190,8 @@ impl Observer for Watcher {
         match event {
             Event::Step(step) => {
                 seen.losses.push((step.step, step.loss));
-                if self.cancel_after == Some(step.step) {
+                let seen = Some(seen.losses.len() as u64);
+                if self.cancel_after == Some(step.step) || self.cancel_after_steps == seen {
                     self.cancel.raise();
                 }
             }
