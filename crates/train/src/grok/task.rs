@@ -11,7 +11,7 @@ const DIVISION: u64 = 0x6E0C;
 pub const LENGTH: usize = 3;
 
 /// The table, in two sides.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// What is learned.
     pub train: Vec<Example>,

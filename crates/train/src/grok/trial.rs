@@ -7,7 +7,7 @@ use luban_artifact::checkpoints::CheckpointStore;
 use luban_artifact::{Artifact, ArtifactWriter};
 use luban_base::digest;
 use luban_base::progress::{Event, StepEvent};
-use luban_data::loader::Position;
+use luban_data::loader::Positions;
 use luban_kernels::loss;
 use luban_model::Spec;
 use luban_model::spec::Head;
@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::task::{LENGTH, Table, vocabulary};
 use super::{GrokOptions, LEARNED};
 use crate::error::{Error, Result};
-use crate::objective::{Assembled, Example};
-use crate::optimizer::AdamWSettings;
+use crate::objective::{Assembled, Example, ObjectiveSettings};
+use crate::optimizer::{AdamWSettings, States};
 use crate::pretrain::Context;
 use crate::schedule::{Decay, Schedule};
 use crate::settings::{Plan, PretrainOptions};
@@ -197,7 +197,7 @@ impl Ground<'_> {
             run.trial.points.push(Point { step, train, test });
         }
         let seconds = (clock.elapsed() - before).as_secs_f64();
-        progress.advance(report.loss, report.tokens, seconds, Position::default());
+        progress.advance(report.loss, report.tokens, seconds, Positions::default());
         run.trial.seconds = progress.seconds;
         self.context.observer.event(&Event::Step(StepEvent {
             step,
@@ -230,7 +230,8 @@ impl Ground<'_> {
             seed,
             ..PretrainOptions::default()
         };
-        Identity { options, corpus: table.digest(), tokenizer: digest::of_bytes(&self.options.modulus.to_le_bytes()) }
+        let tokenizer = digest::of_bytes(&self.options.modulus.to_le_bytes());
+        Identity { options, corpus: table.digest(), mix: Vec::new(), tokenizer }
     }
 }
 
@@ -252,7 +253,7 @@ impl Run {
         };
         let plan = plan(&identity.options, table);
         let parameters = plan.spec.parameters();
-        let state = TrainState::start(identity, plan, Position::default())?;
+        let state = TrainState::start(identity, plan, Positions::default())?;
         Ok(Self { state, trial: Trial { parameters, ..trial } })
     }
 
@@ -330,6 +331,7 @@ fn plan(options: &PretrainOptions, table: &Table) -> Plan {
     let weight_decay = options.weight_decay.unwrap_or(0.0);
     Plan {
         objective: options.objective.clone(),
+        objective_settings: ObjectiveSettings::default(),
         precision: options.precision.unwrap_or_default(),
         family: None,
         context: LENGTH,
@@ -345,7 +347,9 @@ fn plan(options: &PretrainOptions, table: &Table) -> Plan {
         optimizer: AdamWSettings { beta2: BETA2, weight_decay, ..AdamWSettings::default() },
         shuffle_sequences: 1,
         strata: 1,
+        mix: Vec::new(),
         muon: None,
+        optimizer_states: States::default(),
         dropout: 0.0,
         document_mask: false,
         seed,
@@ -357,7 +361,7 @@ fn plan(options: &PretrainOptions, table: &Table) -> Plan {
 fn measure(model: &mut TrainableModel, sums: &[Example]) -> Result<Measure> {
     let (mut right, mut nats, mut probability) = (0, 0.0, 0.0);
     for part in sums.chunks(AT_ONCE_MAX) {
-        let Assembled { batch, rows, targets } = Assembled::of(part);
+        let Assembled { batch, rows, targets, .. } = Assembled::of(part);
         let logits = model.logits(&batch, &rows)?;
         let mut losses = vec![0.0; targets.len()];
         loss::negative_log_likelihood(&logits, &targets, &mut losses);

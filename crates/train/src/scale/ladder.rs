@@ -112,7 +112,7 @@ pub fn plan(options: &ScaleOptions, task: Task, machine: &mut dyn Speedometer) -
         }
     };
     set_steps(&mut ladder, options.lengths, steps);
-    ladder.strata = choose::strata(ladder.rungs[0].steps[0] * ladder.batch as u64, task.corpus_bytes);
+    ladder.strata = choose::strata((ladder.rungs[0].steps[0] * ladder.batch as u64) as f64, task.corpus_bytes);
     ladder.seconds = seconds;
     Ok(ladder)
 }
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(ladder.rungs[0].steps, [50, 100, 200, 400]);
         assert_eq!((ladder.batch, ladder.warmup, ladder.seconds), (512, 5, None));
         // 50 steps of 512 tokens read a part of each document.
-        assert_eq!(ladder.strata, choose::strata(50 * 512, TASK.corpus_bytes));
+        assert_eq!(ladder.strata, choose::strata(50.0 * 512.0, TASK.corpus_bytes));
         assert!((ladder.rungs[0].steps_done() - (320.0 + 0.2 * 750.0)).abs() < 1e-9);
         let error = plan(&ScaleOptions { width: Some(96), ..options }, TASK, &mut Unmeasured).unwrap_err();
         assert!(error.to_string().contains("width is 96"), "{error}");

@@ -19,7 +19,7 @@ use super::measure::{Examination, Grades};
 use super::report::{Prediction, RunFigures, Size};
 use crate::choose::{self, Machine, Task};
 use crate::error::{Error, Result};
-use crate::inputs::{open_tokenizer, train_bytes};
+use crate::inputs::{Materials, open_tokenizer, train_bytes};
 use crate::plot::short;
 use crate::pretrain::{Context, Outcome, checkpoints_dir, pretrain};
 use crate::schedule::{Decay, Schedule};
@@ -250,7 +250,8 @@ impl<'a> Ground<'a> {
         if cancel.is_raised() {
             return Ok(Ended::Interrupted);
         }
-        match pretrain(&self.asked(site), self.corpus, self.tokenizer, &self.target(site), context)? {
+        let materials = Materials { corpus: self.corpus, mix: &[], tokenizer: self.tokenizer };
+        match pretrain(&self.asked(site), materials, &self.target(site), context)? {
             Outcome::Finished(artifact) => Ok(Ended::Finished(artifact)),
             Outcome::Interrupted { .. } if cancel.is_raised() => Ok(Ended::Interrupted),
             Outcome::Interrupted { .. } => Ok(Ended::Stopped),
