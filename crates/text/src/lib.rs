@@ -23,6 +23,7 @@ mod alphabet;
 mod characters;
 mod check;
 mod error;
+pub mod gguf;
 mod hub;
 mod infilling;
 mod stream;
