@@ -25,6 +25,7 @@
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
 //! | [`optim`], [`quantize`] | AdamW and Muon; int8 weights |
 //! | [`bf16`], [`formats`] | rounding to bf16; to fp16, and to fp8 with scales |
+//! | [`blocks`] | weights as small integers with scales, as GGUF files hold them |
 //! | [`limits`] | what the machine can do at most |
 //! | [`reference`] | slow and clear versions of them all, for f32 and f64 |
 #![allow(unsafe_code)]
@@ -33,6 +34,7 @@ pub mod activation;
 pub mod arena;
 pub mod attention;
 pub mod bf16;
+pub mod blocks;
 pub mod buffer;
 pub mod cpu;
 pub mod dropout;
