@@ -26,8 +26,8 @@ const GROWTH_MAX: usize = 1 << 12;
 pub(crate) struct Checked {
     /// How many times longer the normaliser can make a text; 1 or more.
     pub(crate) growth: usize,
-    /// Whether its model has merges.
-    pub(crate) merges: bool,
+    /// The file.
+    pub(crate) file: Map<String, Value>,
 }
 
 /// Checks sizes, ids and references.
@@ -48,8 +48,7 @@ pub(crate) fn check(json: &[u8]) -> Result<Checked> {
     let mut steps = 0;
     let growth = growth(file.get("normalizer").unwrap_or(&Value::Null), &mut steps)?;
     // The byte alphabet of a pre-tokenizer doubles what the normaliser leaves.
-    let merges = model.get("merges").and_then(Value::as_array).is_some_and(|merges| !merges.is_empty());
-    Ok(Checked { growth: growth.saturating_mul(2), merges })
+    Ok(Checked { growth: growth.saturating_mul(2), file })
 }
 
 /// The number of ids, which tables and embeddings are sized by.
@@ -107,14 +106,11 @@ fn merges(model: &Map<String, Value>, vocab: &Map<String, Value>) -> Result<()> 
     };
     let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or("");
     for (rank, merge) in merges.iter().enumerate() {
-        let (left, right) = match merge {
-            Value::String(text) if text.starts_with("#version") => continue,
-            Value::String(text) => text.split_once(' ').unwrap_or((text, "")),
-            Value::Array(pair) => match pair.as_slice() {
-                [Value::String(left), Value::String(right)] => (left.as_str(), right.as_str()),
-                _ => return corrupt(format!("merge {rank} is not a pair of tokens")),
-            },
-            _ => return corrupt(format!("merge {rank} is not a pair of tokens")),
+        if is_version(merge) {
+            continue;
+        }
+        let Some((left, right)) = merge_of(merge) else {
+            return corrupt(format!("merge {rank} is not a pair of tokens"));
         };
         let joined = right.strip_prefix(prefix).map(|right| [left, right].concat());
         let known = |token: &str| vocab.contains_key(token);
@@ -123,6 +119,23 @@ fn merges(model: &Map<String, Value>, vocab: &Map<String, Value>) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Whether a line of the merges only says in which version they are written.
+pub(crate) fn is_version(merge: &Value) -> bool {
+    merge.as_str().is_some_and(|text| text.starts_with("#version"))
+}
+
+/// The two sides of a merge, as a string or as a pair.
+pub(crate) fn merge_of(merge: &Value) -> Option<(&str, &str)> {
+    match merge {
+        Value::String(text) => Some(text.split_once(' ').unwrap_or((text, ""))),
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::String(left), Value::String(right)] => Some((left, right)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn added_tokens(tokens: Option<&Value>) -> Result<()> {

@@ -18,6 +18,9 @@ pub enum Error {
         /// Bytes allowed.
         limit: usize,
     },
+    /// The tokenizer within a GGUF file is damaged, or of a kind that is not known.
+    #[error("the file's tokenizer cannot be used: {0}")]
+    Vocabulary(String),
     /// `tokenizer_config.json` cannot be read.
     #[error("tokenizer_config.json is corrupt: {0}")]
     Config(String),

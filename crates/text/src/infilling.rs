@@ -4,11 +4,16 @@ use crate::train::FILL_IN_THE_MIDDLE;
 use crate::{Result, Tokenizer};
 
 /// The spellings that are known, each before the prefix, before the middle and before the suffix: ours and Qwen's,
-/// StarCoder's, DeepSeek's.
-const SPELLINGS: [[&str; 3]; 3] = [
+/// StarCoder's and Granite's, SantaCoder's, DeepSeek's, Code Llama's in two ways, GLM's, Falcon's.
+const SPELLINGS: [[&str; 3]; 8] = [
     FILL_IN_THE_MIDDLE,
     ["<fim_prefix>", "<fim_middle>", "<fim_suffix>"],
+    ["<fim-prefix>", "<fim-middle>", "<fim-suffix>"],
     ["<｜fim▁begin｜>", "<｜fim▁end｜>", "<｜fim▁hole｜>"],
+    ["▁<PRE>", "▁<MID>", "▁<SUF>"],
+    ["<PRE>", "<MID>", "<SUF>"],
+    ["<|code_prefix|>", "<|code_middle|>", "<|code_suffix|>"],
+    ["<|prefix|>", "<|middle|>", "<|suffix|>"],
 ];
 /// Bytes of a character that may stand before its last one.
 const OPEN_BYTES_MAX: usize = 3;
@@ -27,9 +32,18 @@ pub struct Sentinels {
 impl Sentinels {
     /// Those of a tokenizer; nothing if it has not all three of one spelling.
     pub fn of(tokenizer: &Tokenizer) -> Option<Self> {
+        tokenizer.sentinels()
+    }
+
+    /// Those that a tokenizer has by one of their names.
+    pub(crate) fn named(tokenizer: &Tokenizer) -> Option<Self> {
+        Self::find(|name| tokenizer.id(name))
+    }
+
+    /// Those that are found by one of their names.
+    pub(crate) fn find(id: impl Fn(&str) -> Option<u32>) -> Option<Self> {
         let all = |[prefix, middle, suffix]: &[&str; 3]| {
-            let [prefix, middle, suffix] = [tokenizer.id(prefix)?, tokenizer.id(middle)?, tokenizer.id(suffix)?];
-            Some(Self { prefix, middle, suffix })
+            Some(Self { prefix: id(prefix)?, middle: id(middle)?, suffix: id(suffix)? })
         };
         SPELLINGS.iter().find_map(all)
     }

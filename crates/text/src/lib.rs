@@ -19,18 +19,29 @@
 //! Attacks on `tokenizer.json` that were tried: `attacks.md` beside this crate's manifest.
 #![forbid(unsafe_code)]
 
+mod added;
 mod alphabet;
+mod bpe;
+mod byte_bpe;
 mod characters;
 mod check;
+mod classes;
+mod cut;
+mod encoder;
 mod error;
 pub mod gguf;
+mod hash;
 mod hub;
 mod infilling;
+mod memory;
+mod pieces;
+mod recognize;
 mod stream;
+mod table;
 mod tokenizer;
 pub mod train;
+mod word_piece;
 mod word_starts;
-mod words;
 
 pub use error::{Error, Result};
 pub use infilling::Sentinels;

@@ -22,12 +22,20 @@ pub struct Stream {
     /// what stands before (a leading space, say).
     window: Vec<u32>,
     shown: usize,
+    /// Whether a space that comes next belongs to no text: SentencePiece puts one before each.
+    at_start: bool,
 }
 
 impl Stream {
     /// Starts before the first token.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, partial: Vec::new(), window: Vec::new(), shown: 0 }
+        let at_start = tokenizer.has_space_before();
+        Self { tokenizer, partial: Vec::new(), window: Vec::new(), shown: 0, at_start }
+    }
+
+    /// Starts behind a text, which the tokens go on with: a space before the first word is theirs.
+    pub fn behind(tokenizer: Arc<Tokenizer>) -> Self {
+        Self { at_start: false, ..Self::new(tokenizer) }
     }
 
     /// The text that one more token completes; empty while a character is incomplete.
@@ -36,7 +44,12 @@ impl Stream {
     /// Where the library fails to decode; never for byte-level tokenizers.
     pub fn push(&mut self, id: u32) -> Result<String> {
         if self.tokenizer.is_byte_level() {
-            self.partial.extend_from_slice(self.tokenizer.bytes_of(id));
+            let mut bytes = self.tokenizer.bytes_of(id);
+            if self.at_start && !bytes.is_empty() {
+                self.at_start = false;
+                bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
+            }
+            self.partial.extend_from_slice(bytes);
             return Ok(self.take_whole_characters());
         }
         if self.tokenizer.is_special(id) || self.tokenizer.token(id).is_none() {

@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 use luban_base::progress::Observer;
 use tokenizers::{DecoderWrapper, ModelWrapper};
 
-use crate::characters::Characters;
+use crate::added::Wanted;
 use crate::check::Checked;
+use crate::encoder::Encoder;
+use crate::gguf::{self, Built, Vocabulary};
+use crate::table::Table;
 use crate::train::{self, TrainOptions};
-use crate::words::Words;
-use crate::{Error, Result, alphabet, check, hub};
+use crate::{Error, Result, Sentinels, alphabet, check, hub, recognize};
 
 /// Longest text that one call encodes; the library keeps about forty bytes for each of these.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -20,20 +22,41 @@ const DECODE_TOKENS_MAX: usize = 1 << 24;
 /// A trained or loaded tokenizer; cheap to share behind an `Arc`, safe to use from many threads.
 #[derive(Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    library: Library,
     /// The same one that reads special tokens in a text as mere characters; made when first asked for.
     plain: OnceLock<Box<tokenizers::Tokenizer>>,
     /// A faster way to the same ids, where there is one.
-    words: Option<Words>,
-    characters: Option<Characters>,
-    /// The file as it was read, so that an export gives back the very bytes.
-    json: Vec<u8>,
+    encoder: Option<Encoder>,
+    /// The file as it was read, so that an export gives back the very bytes; or one that is made when asked for.
+    json: OnceLock<Vec<u8>>,
     text_bytes_max: usize,
-    /// What each id stands for, where the decoder is byte-level.
-    bytes: Option<Vec<Box<[u8]>>>,
+    spelling: Option<Spelling>,
+    /// What stands before tokens that go on with a word, where the model is WordPiece.
+    continuing_prefix: Option<String>,
     special: Vec<u32>,
     size: usize,
     eos: Option<u32>,
+    ends: Vec<u32>,
+    sentinels: Option<Sentinels>,
+    chat_template: Option<String>,
+}
+
+/// The library's tokenizer.
+#[derive(Debug)]
+enum Library {
+    /// Read from the file.
+    Read(Box<tokenizers::Tokenizer>),
+    /// Of a GGUF file: made when it is asked for, which is rarely.
+    Later(Box<(Vocabulary, Built)>, OnceLock<std::result::Result<Box<tokenizers::Tokenizer>, String>>),
+}
+
+/// What tokens stand for, where text is put together from their bytes.
+#[derive(Debug)]
+struct Spelling {
+    /// The bytes of each id.
+    bytes: Table,
+    /// Whether a text begins with a space that is none of its own.
+    space_before: bool,
 }
 
 /// What an encoder takes: ids with the special tokens in place, and for each the segment that it belongs to.
@@ -66,6 +89,36 @@ impl Tokenizer {
         Self::around(inner, json, &checked)
     }
 
+    /// Makes the tokenizer of a GGUF file.
+    ///
+    /// # Errors
+    /// A kind of tokenizer that is not known, or values that do not fit together.
+    pub fn from_gguf(vocabulary: Vocabulary) -> Result<Self> {
+        gguf::check(&vocabulary)?;
+        let mut built = gguf::build(&vocabulary)?;
+        let space_before = built.space_before;
+        let tokenizer = Self {
+            plain: OnceLock::new(),
+            encoder: built.encoder.take(),
+            json: OnceLock::new(),
+            text_bytes_max: TEXT_BYTES_MAX,
+            spelling: built.bytes.take().map(|bytes| Spelling { bytes, space_before }),
+            continuing_prefix: (vocabulary.model == "bert").then(|| gguf::CONTINUES.to_owned()),
+            special: built.special.clone(),
+            size: built.names.len(),
+            eos: built.eos,
+            ends: std::mem::take(&mut built.ends),
+            sentinels: built.sentinels,
+            chat_template: vocabulary.chat_template.clone(),
+            library: Library::Later(Box::new((vocabulary, built)), OnceLock::new()),
+        };
+        if tokenizer.encoder.is_none() {
+            // What only the library encodes must not fail later.
+            tokenizer.library().map_err(|error| Error::Vocabulary(reason_of(error)))?;
+        }
+        Ok(tokenizer)
+    }
+
     fn around(mut inner: tokenizers::Tokenizer, json: &[u8], checked: &Checked) -> Result<Self> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Error::Corrupt(error.to_string()))?;
@@ -74,22 +127,30 @@ impl Tokenizer {
         let mut special: Vec<u32> =
             inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
         special.sort_unstable();
-        let bytes = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))).then(|| spelled(&inner, size));
+        let byte_level = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
         let eos = hub::usual_eos(|token| inner.token_to_id(token));
-        let text_bytes_max = TEXT_BYTES_MAX.min(check::NORMALIZED_BYTES_MAX / checked.growth);
-        let (words, characters) = (Words::of(&inner), Characters::of(&inner, checked.merges));
-        Ok(Self {
-            inner,
+        let encoder = guard("load", || Ok(recognize::encoder(&inner, &checked.file))).unwrap_or_default();
+        let continuing_prefix = match inner.get_model() {
+            ModelWrapper::WordPiece(model) => Some(model.continuing_subword_prefix.clone()),
+            _ => None,
+        };
+        let mut tokenizer = Self {
             plain: OnceLock::new(),
-            words,
-            characters,
-            json: json.to_vec(),
-            text_bytes_max,
-            bytes,
+            encoder,
+            json: OnceLock::from(json.to_vec()),
+            text_bytes_max: TEXT_BYTES_MAX.min(check::NORMALIZED_BYTES_MAX / checked.growth),
+            spelling: byte_level.then(|| Spelling { bytes: spelled(&inner, size), space_before: false }),
+            continuing_prefix,
             special,
             size,
             eos,
-        })
+            ends: eos.into_iter().collect(),
+            sentinels: None,
+            chat_template: None,
+            library: Library::Read(Box::new(inner)),
+        };
+        tokenizer.sentinels = Sentinels::named(&tokenizer);
+        Ok(tokenizer)
     }
 
     /// Takes the end-of-text token from a `tokenizer_config.json`, where it names one.
@@ -98,14 +159,37 @@ impl Tokenizer {
     /// A file that is damaged, or a token that the vocabulary lacks.
     pub fn with_config(mut self, config: &[u8]) -> Result<Self> {
         if let Some(token) = hub::eos_of_config(config)? {
-            self.eos = Some(self.id(&token).ok_or(Error::UnknownToken(token))?);
+            let eos = self.id(&token).ok_or(Error::UnknownToken(token))?;
+            self.eos = Some(eos);
+            self.ends = vec![eos];
         }
         Ok(self)
     }
 
-    /// The bytes of `tokenizer.json`.
+    /// The bytes of `tokenizer.json`: those that were read, or, for the tokenizer of a GGUF file, of a file that
+    /// stands for it.
     pub fn to_json(&self) -> &[u8] {
-        &self.json
+        self.json.get_or_init(|| match &self.library {
+            Library::Later(source, _) => {
+                let file = gguf::tokenizer_json(&source.0, &source.1, self.encoder.as_ref());
+                serde_json::to_vec(&file).expect("a JSON value is always written")
+            }
+            Library::Read(_) => unreachable!("what was read is kept"),
+        })
+    }
+
+    /// The library's tokenizer.
+    fn library(&self) -> Result<&tokenizers::Tokenizer> {
+        let (source, made) = match &self.library {
+            Library::Read(library) => return Ok(library),
+            Library::Later(source, made) => (source, made),
+        };
+        let make = || {
+            let library = guard("load", || tokenizers::Tokenizer::from_bytes(self.to_json()));
+            library.map(Box::new).map_err(|error| format!("as a {} tokenizer, {}", source.0.model, reason_of(error)))
+        };
+        let made = made.get_or_init(make).as_deref();
+        made.map_err(|reason| Error::Library { what: "load", reason: reason.clone() })
     }
 
     /// The files that `transformers`' `AutoTokenizer` wants, by name. `length` is the longest context of the model
@@ -121,7 +205,10 @@ impl Tokenizer {
     /// # Errors
     /// A text that is too long, or that the library fails on.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.run(&self.inner, text, false)?.get_ids().to_vec())
+        match self.encode_fast(text, Wanted::All)? {
+            Some(ids) => Ok(ids),
+            None => Ok(self.run(self.library()?, text)?.get_ids().to_vec()),
+        }
     }
 
     /// The ids of a text, read as nothing but text: a document that spells out `<|endoftext|>` does not end there.
@@ -129,24 +216,19 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_ordinary(&self, text: &str) -> Result<Vec<u32>> {
-        self.check_length(text)?;
-        if let Some(characters) = &self.characters {
-            return Ok(characters.encode(text));
-        }
-        if let Some(words) = &self.words
-            && let Some(ids) = guard("encode", || words.encode(&self.inner, text))?
-        {
+        if let Some(ids) = self.encode_fast(text, Wanted::Ordinary)? {
             return Ok(ids);
         }
         if self.special.is_empty() {
             return self.encode(text);
         }
+        let library = self.library()?;
         let plain = self.plain.get_or_init(|| {
-            let mut plain = Box::new(self.inner.clone());
+            let mut plain = Box::new(library.clone());
             plain.set_encode_special_tokens(true);
             plain
         });
-        Ok(self.run(plain, text, false)?.get_ids().to_vec())
+        Ok(self.run(plain, text)?.get_ids().to_vec())
     }
 
     /// The ids of a text with the special tokens that the file's post-processor adds (`[CLS] … [SEP]`). A text with
@@ -155,29 +237,47 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`], and a limit that the special tokens alone exceed.
     pub fn encode_special(&self, text: &str, limit: Option<usize>) -> Result<Encoding> {
-        let mut encoding = self.run(&self.inner, text, false)?;
+        if let Some(frame) = self.encoder.as_ref().and_then(|encoder| encoder.frame.as_ref())
+            && let Some(mut ids) = self.encode_fast(text, Wanted::All)?
+        {
+            ids.truncate(limit.map_or(Ok(usize::MAX), |limit| room(limit, frame.len()))?);
+            let (ids, type_ids) = frame.around(&ids);
+            return Ok(Encoding { ids, type_ids });
+        }
+        let mut encoding = self.run(self.library()?, text)?;
         if let Some(limit) = limit {
-            let added = self.added_by_post_processor()?;
-            let room = limit.checked_sub(added).ok_or_else(|| Error::Option {
-                what: "the limit of tokens",
-                found: limit.to_string(),
-                expected: format!("at least {added}, which the special tokens take"),
-            })?;
+            let room = room(limit, self.added_by_post_processor()?)?;
             encoding.truncate(room, 0, tokenizers::TruncationDirection::Right);
         }
-        let whole = guard("encode", || self.inner.post_process(encoding, None, true))?;
+        let library = self.library()?;
+        let whole = guard("encode", || library.post_process(encoding, None, true))?;
         Ok(Encoding { ids: whole.get_ids().to_vec(), type_ids: whole.get_type_ids().to_vec() })
+    }
+
+    /// Whether texts are encoded by this crate's own way; otherwise the library encodes them, some times slower.
+    pub fn is_fast(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// The ids of a text by the faster way, if there is one that knows them.
+    fn encode_fast(&self, text: &str, wanted: Wanted) -> Result<Option<Vec<u32>>> {
+        self.check_length(text)?;
+        match &self.encoder {
+            Some(encoder) => guard("encode", || Ok(encoder.encode(text, wanted))),
+            None => Ok(None),
+        }
     }
 
     /// How many special tokens [`Self::encode_special`] adds to a text.
     fn added_by_post_processor(&self) -> Result<usize> {
-        guard("encode", || self.inner.post_process(tokenizers::Encoding::default(), None, true))
+        let library = self.library()?;
+        guard("encode", || library.post_process(tokenizers::Encoding::default(), None, true))
             .map(|encoding| encoding.len())
     }
 
-    fn run(&self, inner: &tokenizers::Tokenizer, text: &str, special: bool) -> Result<tokenizers::Encoding> {
+    fn run(&self, library: &tokenizers::Tokenizer, text: &str) -> Result<tokenizers::Encoding> {
         self.check_length(text)?;
-        guard("encode", || inner.encode_fast(text, special))
+        guard("encode", || library.encode_fast(text, false))
     }
 
     fn check_length(&self, text: &str) -> Result<()> {
@@ -196,30 +296,38 @@ impl Tokenizer {
         if ids.len() > DECODE_TOKENS_MAX {
             return Err(Error::TooManyTokens { found: ids.len(), limit: DECODE_TOKENS_MAX });
         }
-        if !self.is_byte_level() {
-            return guard("decode", || self.inner.decode(ids, true));
+        if self.spelling.is_none() {
+            let library = self.library()?;
+            return guard("decode", || library.decode(ids, true));
         }
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes_of(id)).copied().collect();
+        let mut bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes_of(id)).copied().collect();
+        if self.has_space_before() && bytes.first() == Some(&b' ') {
+            bytes.remove(0);
+        }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Whether each token stands for bytes of its own, so that text can be put together token by token.
-    pub(crate) fn is_byte_level(&self) -> bool {
-        self.bytes.is_some()
+    pub fn is_byte_level(&self) -> bool {
+        self.spelling.is_some()
+    }
+
+    /// Whether texts begin with a space that is none of theirs.
+    pub(crate) fn has_space_before(&self) -> bool {
+        self.spelling.as_ref().is_some_and(|spelling| spelling.space_before)
     }
 
     /// What stands before tokens that go on with a word, where the model is WordPiece.
     pub(crate) fn continuing_prefix(&self) -> Option<&str> {
-        match self.inner.get_model() {
-            ModelWrapper::WordPiece(model) => Some(&model.continuing_subword_prefix),
-            _ => None,
-        }
+        self.continuing_prefix.as_deref()
     }
 
-    /// The bytes of one token of a byte-level tokenizer; none for special tokens.
-    pub(crate) fn bytes_of(&self, id: u32) -> &[u8] {
-        let bytes = self.bytes.as_ref().and_then(|table| table.get(id as usize));
-        bytes.filter(|_| !self.is_special(id)).map_or(&[], |bytes| bytes)
+    /// The bytes of one token where [`Self::is_byte_level`] says that each has its own; none for special tokens.
+    pub fn bytes_of(&self, id: u32) -> &[u8] {
+        match &self.spelling {
+            Some(spelling) if !self.is_special(id) => spelling.bytes.get(id),
+            _ => &[],
+        }
     }
 
     /// Rows that an embedding needs: the largest id and one.
@@ -232,6 +340,21 @@ impl Tokenizer {
         self.eos
     }
 
+    /// All tokens that end an answer: the end of text, and in chat models the end of a turn.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The template by which the model's conversations are written, where its files hold one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The tokens for filling in the middle, if it has them.
+    pub(crate) fn sentinels(&self) -> Option<Sentinels> {
+        self.sentinels
+    }
+
     /// Whether this is a special token, which stands for no text.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.binary_search(&id).is_ok()
@@ -239,19 +362,37 @@ impl Tokenizer {
 
     /// A token as the vocabulary spells it (byte-level ones in GPT-2's alphabet: `Ġ` is a space).
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        match &self.library {
+            Library::Read(library) => library.id_to_token(id),
+            Library::Later(source, _) => {
+                let name = source.1.names.get(id);
+                (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+            }
+        }
     }
 
     /// The id of a token as the vocabulary spells it.
     pub fn id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        match &self.library {
+            Library::Read(library) => library.token_to_id(token),
+            Library::Later(source, _) => source.1.names.find(token.as_bytes()),
+        }
     }
 }
 
-fn spelled(inner: &tokenizers::Tokenizer, size: usize) -> Vec<Box<[u8]>> {
-    let table = alphabet::byte_to_char();
-    let bytes = |id| inner.id_to_token(id).map_or(Vec::new(), |token| alphabet::token_bytes(&token, &table));
-    (0..size as u32).map(|id| bytes(id).into_boxed_slice()).collect()
+/// How many tokens of a text a limit leaves.
+fn room(limit: usize, added: usize) -> Result<usize> {
+    limit.checked_sub(added).ok_or_else(|| Error::Option {
+        what: "the limit of tokens",
+        found: limit.to_string(),
+        expected: format!("at least {added}, which the special tokens take"),
+    })
+}
+
+fn spelled(library: &tokenizers::Tokenizer, size: usize) -> Table {
+    let bytes = |id| library.id_to_token(id).map_or(Vec::new(), |token| alphabet::token_bytes(&token));
+    let all: Vec<Vec<u8>> = (0..size as u32).map(bytes).collect();
+    Table::new(all.iter().map(Vec::as_slice))
 }
 
 /// Calls the library. It panics on some damaged files and odd texts (an id without a token, an offset inside a

@@ -2,6 +2,15 @@
 //!
 //! Reading the file is another crate's work; here is what it fills in.
 
+mod build;
+mod check;
+mod export;
+mod pre;
+
+pub(crate) use build::{Built, CONTINUES, build};
+pub(crate) use check::check;
+pub(crate) use export::tokenizer_json;
+
 /// The tokenizer of a GGUF file, value by value. A field that the file lacks stays as [`Vocabulary::default`] has it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vocabulary {
@@ -31,6 +40,10 @@ pub struct Vocabulary {
     pub add_space_prefix: Option<bool>,
     /// `tokenizer.ggml.remove_extra_whitespaces`.
     pub remove_extra_whitespaces: Option<bool>,
+    /// `tokenizer.ggml.normalizer.lowercase`, of `bert`.
+    pub lowercase: Option<bool>,
+    /// `tokenizer.ggml.normalizer.strip_accents`, of `bert`; where the file lacks it, as `lowercase`.
+    pub strip_accents: Option<bool>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
 }
