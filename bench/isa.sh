@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Does luban compute the same on lesser CPUs? isa.sh [ISA…]
 #
-# For each instruction set (avx512, avx2, scalar): the tests of the kernels and of the tensors, and then the whole way,
+# For each instruction set (avx512bf16 and avx512bf16fma where the machine has them, avx512, avx2, scalar): the tests of the kernels and of the tensors, and then the whole way,
 # small: this project's own sources to a corpus, a tokenizer, a model trained for STEPS (10) steps in f32 and in bf16,
 # int8 weights, perplexity and a completion. One JSON line each. The models must be, to the bit, those that this machine
 # trains when nothing is forced. SKIP_TESTS=1 runs the whole way only; THREADS (2).
@@ -12,7 +12,10 @@ luban=${LUBAN:-$root/target/release/luban}
 threads=${THREADS:-2}
 steps=${STEPS:-10}
 isas=("$@")
-[ $# -gt 0 ] || isas=(avx512 avx2 scalar)
+if [ $# -eq 0 ]; then
+    isas=(avx512 avx2 scalar)
+    if grep -qw avx512_bf16 /proc/cpuinfo; then isas=(avx512bf16 avx512bf16fma "${isas[@]}"); fi
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -46,7 +46,7 @@ def best_peaks(limits):
     of_all = [run for run in limits if run["threads"] == most_threads]
     return {
         "f32": max(run["f32_gflops"] for run in of_all),
-        "bf16": max(run["bf16_gflops"] or run["f32_gflops"] for run in of_all),
+        "bf16": max(run["bf16_gflops"] for run in of_all),
     }
 
 

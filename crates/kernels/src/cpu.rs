@@ -1,16 +1,22 @@
 //! Which instruction set the kernels use, chosen once at run time.
 //!
-//! All give the same bits, so the choice changes only the speed (bf16 sums below 2⁻¹²⁶ aside, which the instructions of
-//! AVX-512 BF16 flush to zero). `LUBAN_CPU=avx512bf16|avx512|avx2|scalar` forces one.
+//! All give the same bits, so the choice changes only the speed (bf16 sums below 2⁻¹²⁶ aside, which the dot products of
+//! AVX-512 BF16 flush to zero). On some machines those dot products are slower than the multiply-adds of f32 that compute
+//! the same: which of the two is faster is measured at first use.
+//! `LUBAN_CPU=avx512bf16|avx512bf16fma|avx512|avx2|scalar` forces one.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
 
+use crate::limits;
+
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
-    /// As [`Isa::Avx512`], with dot products of bf16 pairs.
+    /// As [`Isa::Avx512`], with conversions to bf16 and dot products of bf16 pairs.
     Avx512Bf16,
+    /// As [`Isa::Avx512`], with conversions to bf16, whose products are multiply-adds of f32.
+    Avx512Bf16Fma,
     /// 16 lanes in one register: AVX-512 F, BW, DQ, VL.
     Avx512,
     /// 16 lanes in two registers: AVX2 with FMA.
@@ -20,13 +26,14 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// Every instruction set, fastest first.
-    pub const ALL: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Scalar];
+    /// Every instruction set.
+    pub const ALL: [Isa; 5] = [Isa::Avx512Bf16, Isa::Avx512Bf16Fma, Isa::Avx512, Isa::Avx2, Isa::Scalar];
 
     /// The name that `LUBAN_CPU` takes.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Avx512Bf16 => "avx512bf16",
+            Isa::Avx512Bf16Fma => "avx512bf16fma",
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
             Isa::Scalar => "scalar",
@@ -37,7 +44,9 @@ impl Isa {
     pub fn is_supported(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 => Isa::Avx512.is_supported() && is_x86_feature_detected!("avx512bf16"),
+            Isa::Avx512Bf16 | Isa::Avx512Bf16Fma => {
+                Isa::Avx512.is_supported() && is_x86_feature_detected!("avx512bf16")
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_supported()
@@ -49,12 +58,12 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx512Bf16 | Isa::Avx512 | Isa::Avx2 => false,
+            Isa::Avx512Bf16 | Isa::Avx512Bf16Fma | Isa::Avx512 | Isa::Avx2 => false,
             Isa::Scalar => true,
         }
     }
 
-    /// Those that this machine can run, fastest first.
+    /// Those that this machine can run.
     pub fn supported() -> impl Iterator<Item = Isa> {
         Self::ALL.into_iter().filter(|isa| isa.is_supported())
     }
@@ -72,6 +81,12 @@ static DEFAULT: OnceLock<Isa> = OnceLock::new();
 #[inline]
 pub fn isa() -> Isa {
     OVERRIDE.get().unwrap_or_else(|| *DEFAULT.get_or_init(detect))
+}
+
+/// Whether products of bf16 are computed by dot products of pairs, which where they are fast do twice the work of a
+/// multiply-add of f32. Where they are not (or there are none), factors are best widened to f32 as they are packed.
+pub fn bf16_pairs_are_fast() -> bool {
+    isa() == Isa::Avx512Bf16
 }
 
 /// Runs `f` with another instruction set, also inside the pool tasks that it starts. For tests and benches.
@@ -96,8 +111,14 @@ impl Drop for Restore {
 fn detect() -> Isa {
     match std::env::var("LUBAN_CPU") {
         Ok(name) => forced(&name),
-        Err(_) => Isa::supported().next().unwrap_or(Isa::Scalar),
+        Err(_) => fastest(),
     }
+}
+
+/// The fastest that this machine can run.
+fn fastest() -> Isa {
+    let slow = |isa| isa == Isa::Avx512Bf16 && !limits::dot_products_of_pairs_pay();
+    Isa::supported().find(|&isa| !slow(isa)).unwrap_or(Isa::Scalar)
 }
 
 fn forced(name: &str) -> Isa {

@@ -36,9 +36,9 @@ impl Precision {
     /// Every precision.
     pub const ALL: [Self; 5] = [Self::F32, Self::Bf16, Self::Fp16, Self::Fp8, Self::Fp8Tensor];
 
-    /// The fastest whose results are as good: bf16 where the machine has instructions for it.
+    /// The fastest whose results are as good: bf16 where the machine has fast instructions for it.
     pub fn of_this_machine() -> Self {
-        if cpu::isa() == cpu::Isa::Avx512Bf16 { Self::Bf16 } else { Self::F32 }
+        if cpu::bf16_pairs_are_fast() { Self::Bf16 } else { Self::F32 }
     }
 
     /// What options call it.

@@ -114,7 +114,8 @@ pub struct Curve {
 
 /// Memory bandwidth and arithmetic peak of this machine
 ///
-/// Measures what bounds every program here: streaming reads, and independent chains of products in registers.
+/// Measures what bounds every program here: streaming reads, and independent chains of products in registers. Products
+/// of bf16 are dot products of pairs, or multiply-adds of f32 where those are faster.
 #[derive(Args, Debug)]
 pub struct Limits {}
 
@@ -223,11 +224,11 @@ pub fn limits(_: &Limits, global: &Global) -> Outcome {
     let all = pool::threads();
     let counts = if all > 1 { vec![1, all] } else { vec![1] };
     let mut rows =
-        vec![["threads", "read GB/s", "f32 GFLOP/s", "bf16 GFLOP/s", "int8 GOP/s"].map(str::to_owned).to_vec()];
+        vec![["threads", "read GB/s", "f32 GFLOP/s", "bf16 GFLOP/s", "by", "int8 GOP/s"].map(str::to_owned).to_vec()];
     for threads in counts {
         let read = limits::read_bandwidth_gb_s(threads);
         let f32 = limits::peak_f32_gflops(threads);
-        let bf16 = limits::peak_bf16_gflops(threads);
+        let (bf16, way) = limits::peak_bf16_gflops(threads);
         let int8 = limits::peak_int8_gops(threads);
         if global.json {
             output::json(&json!({
@@ -236,14 +237,16 @@ pub fn limits(_: &Limits, global: &Global) -> Outcome {
                 "read_gb_s": read,
                 "f32_gflops": f32,
                 "bf16_gflops": bf16,
+                "bf16_by": way.name(),
                 "int8_gops": int8,
             }))?;
             continue;
         }
         let show = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:.0}"));
-        rows.push(vec![threads.to_string(), format!("{read:.1}"), show(Some(f32)), show(bf16), show(int8)]);
+        let (read, way) = (format!("{read:.1}"), way.name().to_owned());
+        rows.push(vec![threads.to_string(), read, show(Some(f32)), show(Some(bf16)), way, show(int8)]);
     }
-    if global.json { Ok(()) } else { output::text(&table("lr", &rows)) }
+    if global.json { Ok(()) } else { output::text(&table("lrrrlr", &rows)) }
 }
 
 /// The most memory that this process ever had resident, in MiB, where the system tells.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::tile::{PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
-use super::{MatRef, Number, pairs};
+use super::tile::{Factor, PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
+use super::{MatRef, Number, pairs, wide};
 use crate::buffer::Scratch;
 use crate::pool::{self, SharedMut};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
@@ -35,7 +35,7 @@ pub(super) struct Product<'a, B, A = f32> {
 impl<A: Number, B: Weight> Product<'_, B, A> {
     /// Elements along k.
     fn depth(&self) -> usize {
-        self.a.shape().1.div_ceil(B::INPUTS)
+        B::depth(self.a.shape().1)
     }
 }
 
@@ -100,22 +100,51 @@ struct Block<'a, B, A> {
 
 impl<A: Number, B: Weight> Kernel for Block<'_, B, A> {
     type Output = ();
-    const BF16: bool = B::INPUTS == 2;
+    const BF16: bool = !matches!(B::FACTOR, Factor::Float);
     #[inline(always)]
     fn run<S: Simd>(self) {
         let a = self.product.a.rows(self.rows.clone());
-        let k = self.product.depth();
-        let along = a.col_stride == 1;
-        if along && B::INPUTS == 1 && !A::PAIRED {
+        match B::FACTOR {
+            Factor::Float => self.floats::<S>(a),
+            Factor::Wide => self.wide::<S>(a),
+            Factor::Pair => self.pairs::<S>(a),
+        }
+    }
+}
+
+impl<A: Number, B: Weight> Block<'_, B, A> {
+    #[inline(always)]
+    fn floats<S: Simd>(&self, a: MatRef<'_, A>) {
+        if a.col_stride == 1 && !A::PAIRED {
             return self.panels::<S>(Rows::along(a.data.as_ptr().cast(), a.row_stride));
         }
-        if along && B::INPUTS == 2 && A::PAIRED && a.shape().1.is_multiple_of(2) && a.row_stride.is_multiple_of(2) {
-            return self.panels::<S>(Rows::along(a.data.as_ptr().cast(), a.row_stride / 2));
+        let k = self.product.depth();
+        let mut packed = Scratch::new(self.rows.len().next_multiple_of(TILE_ROWS) * k);
+        pack_rows(a, &mut packed);
+        self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
+    }
+
+    #[inline(always)]
+    fn wide<S: Simd>(&self, a: MatRef<'_, A>) {
+        let (rows, k) = (self.rows.len(), self.product.depth());
+        if a.col_stride == 1 {
+            let row = wide::row_len(k);
+            let mut packed = Scratch::new(rows * row);
+            wide::along_rows::<S, A>(a, row, &mut packed);
+            self.panels::<S>(Rows::along(packed.as_ptr(), row));
+        } else {
+            let stride = rows.next_multiple_of(LANES);
+            let mut packed = Scratch::new(stride * k);
+            wide::across_rows::<S, A>(a, stride, &mut packed);
+            self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS, row: 1, k: stride });
         }
-        if B::INPUTS == 1 {
-            let mut packed = Scratch::new(self.rows.len().next_multiple_of(TILE_ROWS) * k);
-            pack_rows(a, &mut packed);
-            return self.panels::<S>(Rows { start: packed.as_ptr(), tile: TILE_ROWS * k, row: 1, k: TILE_ROWS });
+    }
+
+    #[inline(always)]
+    fn pairs<S: Simd>(&self, a: MatRef<'_, A>) {
+        let (k, along) = (self.product.depth(), a.col_stride == 1);
+        if along && A::PAIRED && a.shape().1.is_multiple_of(2) && a.row_stride.is_multiple_of(2) {
+            return self.panels::<S>(Rows::along(a.data.as_ptr().cast(), a.row_stride / 2));
         }
         let stride = self.rows.len().next_multiple_of(LANES);
         let mut packed = Scratch::new(stride * k);

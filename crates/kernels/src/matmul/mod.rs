@@ -5,7 +5,9 @@
 //! the stored sums, which is exact.
 //!
 //! [`matmul_bf16`] rounds both factors to bf16 while it packs them; its chains take the numbers in pairs, the second of
-//! a pair first, as the instruction does, and sum in f32. It equals [`crate::reference::matmul_bf16`].
+//! a pair first, as the instruction does, and sum in f32. It equals [`crate::reference::matmul_bf16`]. Where the
+//! instruction is slow or missing, the packed numbers are f32 and lie in that order, and the multiply-adds of f32 take
+//! them.
 //!
 //! B is packed in panels of 64 columns (`[outputs / 64][inputs][64]`, zero padded). Threads split the outputs, never
 //! k. The blocking follows Goto and van de Geijn (2008), "Anatomy of high-performance matrix multiplication".
@@ -15,8 +17,10 @@ mod pack;
 mod pairs;
 mod source;
 pub(crate) mod tile;
+mod wide;
 
 use crate::buffer::with_scratch;
+use crate::cpu;
 use crate::pool::SharedMut;
 use blocks::{Product, multiply};
 pub use pack::{pack, pack_i8, packed_i8_len, packed_len};
@@ -131,7 +135,11 @@ pub fn matmul_bf16<A: Number, B: Number>(
     bias: Option<&[f32]>,
 ) {
     check_bias(bias, b.cols);
-    product(a, b, c, accumulate, bias, pairs::pack_columns);
+    if cpu::bf16_pairs_are_fast() {
+        product(a, b, c, accumulate, bias, pairs::pack_columns);
+    } else {
+        product(a, b, c, accumulate, bias, wide::pack_columns);
+    }
 }
 
 fn check_bias(bias: Option<&[f32]>, columns: usize) {
@@ -154,7 +162,7 @@ fn product<A: Number, B: Number, W: Weight + Bits>(
     }
     let (c, c_row) = (SharedMut::new(c), b.cols);
     for depth in steps(a.cols, DEPTH_MAX * W::INPUTS) {
-        let k = depth.len().div_ceil(W::INPUTS);
+        let k = W::depth(depth.len());
         let width = (SCRATCH_FLOATS / k / PANEL).max(1) * PANEL;
         let from_c = accumulate == Accumulate::Add || depth.start > 0;
         let bias = bias.filter(|_| depth.end == a.cols);

@@ -20,6 +20,8 @@ pub(super) trait Source: Copy + Send + Sync + 'static {
     fn pairs_along<S: Simd>(numbers: &[Self]) -> S;
     /// Pairs of the first 16 numbers of each, of zeros where there are fewer.
     fn pairs_across<S: Simd>(even: &[Self], odd: &[Self]) -> S;
+    /// The first 16 numbers, rounded to bf16, as f32; zeros where there are fewer.
+    fn wide<S: Simd>(numbers: &[Self]) -> S;
 }
 
 impl Source for f32 {
@@ -37,6 +39,10 @@ impl Source for f32 {
     #[inline(always)]
     fn pairs_across<S: Simd>(even: &[f32], odd: &[f32]) -> S {
         S::pairs_across(S::at(even, 0), S::at(odd, 0))
+    }
+    #[inline(always)]
+    fn wide<S: Simd>(numbers: &[f32]) -> S {
+        S::at(numbers, 0).to_bf16()
     }
 }
 
@@ -71,5 +77,16 @@ impl Source for u16 {
             whole[..count].copy_from_slice(&numbers[..count]);
         }
         S::pairs_of(&whole[0], &whole[1])
+    }
+    #[inline(always)]
+    fn wide<S: Simd>(numbers: &[u16]) -> S {
+        match numbers.first_chunk() {
+            Some(numbers) => S::of_bf16(numbers),
+            None => {
+                let mut whole = [0; LANES];
+                whole[..numbers.len()].copy_from_slice(numbers);
+                S::of_bf16(&whole)
+            }
+        }
     }
 }

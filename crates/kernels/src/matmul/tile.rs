@@ -41,6 +41,12 @@ pub(crate) type TilePairs = Tile<Pair>;
 #[repr(transparent)]
 pub(crate) struct Pair(u32);
 
+/// A number of a pair as f32, for machines whose dot products of pairs are slow: along k, the second of a pair comes
+/// before the first, so that multiply-adds, one after the other, compute what those of pairs do.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(transparent)]
+pub(crate) struct Wide(f32);
+
 /// Elements that scratch memory, which is of floats, can hold.
 pub(super) trait Bits: Sized {
     /// The same memory as elements.
@@ -60,6 +66,21 @@ impl Bits for Pair {
     }
 }
 
+impl Bits for Wide {
+    fn of_floats(floats: &mut [f32]) -> &mut [Self] {
+        // SAFETY: of the same size, alignment and values.
+        unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), floats.len()) }
+    }
+}
+
+impl Wide {
+    /// The numbers.
+    pub(super) fn as_floats(wide: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(wide.as_mut_ptr().cast(), wide.len()) }
+    }
+}
+
 impl Pair {
     /// The bits of pairs, as floats.
     pub(super) fn as_floats(pairs: &mut [Self]) -> &mut [f32] {
@@ -68,10 +89,27 @@ impl Pair {
     }
 }
 
+/// What the register kernel takes A's elements for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Factor {
+    /// f32 as they are.
+    Float,
+    /// [`Wide`].
+    Wide,
+    /// [`Pair`].
+    Pair,
+}
+
 /// What a packed B consists of.
 pub(crate) trait Weight: Copy + Send + Sync + 'static {
     /// Steps along k in one element.
     const INPUTS: usize = 1;
+    /// What the elements are of which A consists.
+    const FACTOR: Factor = Factor::Float;
+    /// Elements along k of so many steps.
+    fn depth(k: usize) -> usize {
+        k
+    }
     /// Adds the products of an element of A with a vector of B to the sums.
     #[inline(always)]
     fn add_products<S: Simd>(x: S, columns: S, sums: S) -> S {
@@ -111,8 +149,30 @@ impl Weight for i8 {
     }
 }
 
+impl Weight for Wide {
+    const FACTOR: Factor = Factor::Wide;
+    fn depth(k: usize) -> usize {
+        k.next_multiple_of(2)
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const Wide) -> S {
+        // SAFETY: the caller's promise.
+        unsafe { S::load(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(tile: Tile<Wide>) {
+        let Tile { rows, vectors, k, a, a_row, a_k, b, b_k, c, c_row, from_c } = tile;
+        // SAFETY: the caller's promise, of numbers that are f32.
+        unsafe { S::tile(Tile { rows, vectors, k, a, a_row, a_k, b: b.cast(), b_k, c, c_row, from_c }) }
+    }
+}
+
 impl Weight for Pair {
     const INPUTS: usize = 2;
+    const FACTOR: Factor = Factor::Pair;
+    fn depth(k: usize) -> usize {
+        k.div_ceil(2)
+    }
     #[inline(always)]
     fn add_products<S: Simd>(x: S, columns: S, sums: S) -> S {
         x.dot_pairs(columns, sums)

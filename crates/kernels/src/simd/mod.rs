@@ -97,6 +97,13 @@ pub(crate) trait Simd:
     /// VDPBF16PS computes.
     fn dot_pairs(self, factor: Self, sum: Self) -> Self;
 
+    /// Rounded to bf16, as numbers.
+    fn to_bf16(self) -> Self;
+    /// Numbers that are bf16.
+    fn of_bf16(numbers: &[u16; LANES]) -> Self;
+    /// The lanes 2 i and 2 i + 1 exchanged.
+    fn swap_neighbours(self) -> Self;
+
     /// The matrix kernel, compiled once for the instruction set.
     ///
     /// # Safety
@@ -175,10 +182,10 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match cpu::isa() {
         // SAFETY: `isa` gives only what this machine can run.
         #[cfg(target_arch = "x86_64")]
-        cpu::Isa::Avx512Bf16 if K::BF16 => unsafe { x86::run_avx512_bf16(kernel) },
+        cpu::Isa::Avx512Bf16 | cpu::Isa::Avx512Bf16Fma if K::BF16 => unsafe { x86::run_avx512_bf16(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        cpu::Isa::Avx512Bf16 | cpu::Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
+        cpu::Isa::Avx512Bf16 | cpu::Isa::Avx512Bf16Fma | cpu::Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         cpu::Isa::Avx2 => unsafe { x86::run_avx2(kernel) },

@@ -148,6 +148,18 @@ impl Simd for Scalar {
     fn dot_pairs(self, factor: Self, sum: Self) -> Self {
         Self(std::array::from_fn(|i| bf16::dot_pair(self.0[i], factor.0[i], sum.0[i])))
     }
+    #[inline(always)]
+    fn to_bf16(self) -> Self {
+        Self(self.0.map(|x| bf16::to_f32(bf16::from_f32(x))))
+    }
+    #[inline(always)]
+    fn of_bf16(numbers: &[u16; LANES]) -> Self {
+        Self(numbers.map(bf16::to_f32))
+    }
+    #[inline(always)]
+    fn swap_neighbours(self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i ^ 1]))
+    }
     unsafe fn tile(tile: Tile) {
         // SAFETY: the caller's promise.
         unsafe { run_tile::<Self>(tile) }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bf16;
 use crate::cpu::{Isa, with_isa};
 
 /// Runs a function of lanes over a slice.
@@ -11,6 +12,9 @@ mod fn_name {
         Sigmoid,
         Erf,
         Sum,
+        ToBf16,
+        OfBf16,
+        Swap,
     }
 }
 use fn_name::Name;
@@ -28,12 +32,19 @@ impl Kernel for Map<'_> {
                 Name::Sigmoid => x.sigmoid(),
                 Name::Erf => x.erf(),
                 Name::Sum => S::splat(x.sum()) + S::splat(x.largest()),
+                Name::ToBf16 => x.to_bf16(),
+                Name::OfBf16 => S::of_bf16(&upper_halves(x.to_array())),
+                Name::Swap => x.swap_neighbours(),
             };
             y.put(&mut out, i);
             i += LANES;
         }
         out
     }
+}
+
+fn upper_halves(lanes: [f32; LANES]) -> [u16; LANES] {
+    lanes.map(|x| (x.to_bits() >> 16) as u16)
 }
 
 fn grid() -> Vec<f32> {
@@ -47,6 +58,27 @@ fn all_instruction_sets_give_the_same_bits() {
         let expected = run(Isa::Scalar);
         for isa in Isa::supported() {
             assert_eq!(run(isa), expected, "{isa:?}");
+        }
+    }
+}
+
+#[test]
+fn bf16_lanes_are_what_they_are_defined_as() {
+    // Every sixteenth of all bits: infinities, numbers that are not, numbers below the least normal one.
+    let x: Vec<f32> = (0..1u32 << 20).map(|i| f32::from_bits(i << 12 | i.wrapping_mul(0x9E5) & 0xFFF)).collect();
+    let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let each = |f: fn(f32) -> f32| x.iter().map(|&x| f(x)).collect::<Vec<_>>();
+    let expected = [
+        (Name::ToBf16, each(|x| bf16::to_f32(bf16::from_f32(x)))),
+        (Name::OfBf16, each(|x| f32::from_bits(x.to_bits() & 0xFFFF_0000))),
+        (Name::Swap, (0..x.len()).map(|i| x[i ^ 1]).collect()),
+    ];
+    for (name, expected) in expected {
+        let expected = bits(expected);
+        for isa in Isa::supported() {
+            let got = bits(with_isa(isa, || dispatch(Map(name, &x))));
+            let wrong = (0..got.len()).find(|&i| got[i] != expected[i]);
+            assert!(wrong.is_none(), "{isa:?}: {:?}", wrong.map(|i| (x[i], got[i], expected[i])));
         }
     }
 }

@@ -250,6 +250,27 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    fn to_bf16(self) -> Self {
+        unsafe {
+            if BF16 {
+                let narrow = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0));
+                return Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow))));
+            }
+            Self(_mm512_castsi512_ps(_mm512_and_si512(rounded512(self.0), _mm512_set1_epi32(UPPER))))
+        }
+    }
+    #[inline(always)]
+    fn of_bf16(numbers: &[u16; LANES]) -> Self {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_epi16(numbers.as_ptr().cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+    #[inline(always)]
+    fn swap_neighbours(self) -> Self {
+        Self(unsafe { _mm512_permute_ps::<0b10_11_00_01>(self.0) })
+    }
+    #[inline(always)]
     unsafe fn tile(tile: Tile) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         #[inline(never)]
@@ -416,6 +437,29 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn dot_pairs(self, factor: Self, sum: Self) -> Self {
         unsafe { Self(dot256(self.0, factor.0, sum.0), dot256(self.1, factor.1, sum.1)) }
+    }
+    #[inline(always)]
+    fn to_bf16(self) -> Self {
+        unsafe {
+            let upper = _mm256_set1_epi32(UPPER);
+            let (low, high) = (rounded256(self.0), rounded256(self.1));
+            let (low, high) = (_mm256_and_si256(low, upper), _mm256_and_si256(high, upper));
+            Self(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        }
+    }
+    #[inline(always)]
+    fn of_bf16(numbers: &[u16; LANES]) -> Self {
+        unsafe {
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(numbers.as_ptr().cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(numbers[8..].as_ptr().cast()));
+            let (low, high) = (_mm256_slli_epi32::<16>(low), _mm256_slli_epi32::<16>(high));
+            Self(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        }
+    }
+    #[inline(always)]
+    fn swap_neighbours(self) -> Self {
+        const SWAP: i32 = 0b10_11_00_01;
+        unsafe { Self(_mm256_permute_ps::<SWAP>(self.0), _mm256_permute_ps::<SWAP>(self.1)) }
     }
     #[inline(always)]
     unsafe fn tile(tile: Tile) {

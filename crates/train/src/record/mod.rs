@@ -109,8 +109,7 @@ impl<'a> Recorder<'a> {
             return;
         }
         let threads = pool::threads();
-        let lower = if bf16 { limits::peak_bf16_gflops(threads) } else { None };
-        let gflops = lower.unwrap_or_else(|| limits::peak_f32_gflops(threads));
+        let gflops = if bf16 { limits::peak_bf16_gflops(threads).0 } else { limits::peak_f32_gflops(threads) };
         self.state().peak_gflops = Some(gflops);
         self.add(Entry::Peak { step, gflops });
     }
