@@ -16,6 +16,7 @@ mod element {
     impl Element for u8 {}
     impl Element for u16 {}
     impl Element for u32 {}
+    impl Element for i32 {}
 }
 pub use element::Element;
 

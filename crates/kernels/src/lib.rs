@@ -21,6 +21,7 @@
 //! |---|---|
 //! | [`cpu`], [`pool`], [`buffer`], [`arena`] | instruction set, threads, aligned memory, memory that is used again |
 //! | [`matmul`] | products, with f32 or int8 weights packed ahead |
+//! | [`quantized`] | products of bytes: blocks of small whole numbers with scales, for inference |
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
 //! | [`optim`], [`quantize`] | AdamW and Muon; int8 weights |
@@ -48,6 +49,7 @@ pub mod norm;
 pub mod optim;
 pub mod pool;
 pub mod quantize;
+pub mod quantized;
 pub mod reference;
 pub mod rotary;
 mod simd;

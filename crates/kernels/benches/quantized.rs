@@ -1,0 +1,81 @@
+//! Products of bytes, of the shapes that serving has: `cargo bench -p luban-kernels --bench quantized`.
+//!
+//! Many rows count operations, as a share of the register peak of int8; few rows bytes of weights, as a share of the
+//! memory that can be read. The maps of one round are together larger than the caches.
+
+mod common;
+
+use common::{least_seconds, numbers};
+use luban_kernels::limits;
+use luban_kernels::pool::Pool;
+use luban_kernels::quantized::{Block, Layout, Map, Rows, Values, Weight, products};
+
+const LAYOUTS: [(&str, Values); 3] = [("four", Values::Four), ("four-min", Values::FourMin), ("eight", Values::Eight)];
+/// inputs, outputs.
+const SHAPES: [[usize; 2]; 3] = [[576, 576], [576, 1536], [1536, 576]];
+/// Bytes of weights that a round of few rows reads.
+const ROUND_BYTES: usize = 120 << 20;
+
+fn main() {
+    for threads in [1, 2] {
+        Pool::new(threads).install(|| {
+            let peak = limits::peak_int8_gops(threads).unwrap_or(f64::NAN);
+            let read = limits::read_bandwidth_gb_s(threads);
+            println!("{threads} threads, {peak:.0} GOP/s in registers, {read:.1} GB/s read");
+            for (name, values) in LAYOUTS {
+                for shape in SHAPES {
+                    print!("  {name:8} {:4} → {:4} ", shape[0], shape[1]);
+                    for rows in [512, 64, 16, 8] {
+                        let rate = many(rows, shape, values);
+                        print!(" {rows} rows {rate:5.0} GOP/s {:3.0} %;", rate / peak * 100.0);
+                    }
+                    for rows in [4, 1] {
+                        let rate = few(rows, shape, values);
+                        print!(" {rows} rows {rate:5.1} GB/s {:3.0} %;", rate / read * 100.0);
+                    }
+                    println!();
+                }
+            }
+            let (x, mut rows) = (numbers(512 * 576), Rows::default());
+            let seconds = least_seconds(0.1, || rows.quantize(&x, 576));
+            println!("  quantize 512 × 576: {:.1} µs", seconds * 1e6);
+        });
+    }
+}
+
+fn weight([inputs, outputs]: [usize; 2], values: Values) -> Weight {
+    let fill = |output: usize, number: usize, to: &mut Block| {
+        let least = if values == Values::FourMin { 0 } else { -8 };
+        to.values = std::array::from_fn(|i| ((output * 7 + number * 5 + i * 3) % 16) as i8 + least);
+        to.scales = [0.01; 2];
+        to.mins = [-0.02; 2];
+    };
+    Weight::pack([outputs, inputs], Layout { values, parts: 1 }, None, fill)
+}
+
+/// In GOP/s, the weights in the cache.
+fn many(rows: usize, shape: [usize; 2], values: Values) -> f64 {
+    let (weight, x, mut y) = (weight(shape, values), numbers(rows * shape[0]), vec![0.0; rows * shape[1]]);
+    let mut quantized = Rows::default();
+    quantized.quantize(&x, shape[0]);
+    let seconds =
+        least_seconds(0.1, || products(&quantized, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {}));
+    2.0 * (rows * shape[0] * shape[1]) as f64 / seconds / 1e9
+}
+
+/// In GB/s, the weights in memory.
+fn few(rows: usize, shape: [usize; 2], values: Values) -> f64 {
+    let first = weight(shape, values);
+    let bytes = first.bytes();
+    let weights: Vec<Weight> =
+        std::iter::once(first).chain((1..ROUND_BYTES / bytes).map(|_| weight(shape, values))).collect();
+    let (x, mut y) = (numbers(rows * shape[0]), vec![0.0; rows * shape[1]]);
+    let mut quantized = Rows::default();
+    quantized.quantize(&x, shape[0]);
+    let seconds = least_seconds(0.3, || {
+        for weight in &weights {
+            products(&quantized, &mut [Map { weight, out: &mut y }], |_, _, _, _| {});
+        }
+    });
+    (bytes * weights.len()) as f64 / seconds / 1e9
+}

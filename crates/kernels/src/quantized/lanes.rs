@@ -1,0 +1,120 @@
+//! Sixteen lanes of 32 bits, for products of small integers: whole numbers and floats in the same registers.
+
+/// What the kernels of this folder need of an instruction set. Every operation is exact, or one rounding of IEEE
+/// arithmetic, so that all implementations give the same bits.
+pub(super) trait Lanes: Copy + 'static {
+    /// Sixteen whole numbers or floats, as their bits.
+    type Vector: Copy;
+    /// Rows of the largest tile.
+    const ROWS: usize;
+    /// Panels of the largest tile.
+    const PANELS: usize;
+
+    /// All lanes the same bits.
+    fn splat(bits: i32) -> Self::Vector;
+    /// # Safety
+    /// 64 bytes at `from` must be readable.
+    unsafe fn load(from: *const u8) -> Self::Vector;
+    /// # Safety
+    /// 64 bytes at `to` must be writable.
+    unsafe fn store(vector: Self::Vector, to: *mut u8);
+    /// The low halves of all bytes.
+    fn low_nibbles(bytes: Self::Vector) -> Self::Vector;
+    /// The high halves of all bytes.
+    fn high_nibbles(bytes: Self::Vector) -> Self::Vector;
+    /// Adds to each lane the products of its four bytes in `weights` less `ZERO`, with those in `activations`, which are
+    /// signed. The weights are bytes from 0 to 15 where `ZERO` is 8 or 0; where it is 128, any.
+    ///
+    /// Implementations may leave the subtraction to [`Self::start`].
+    fn dot<const ZERO: i32>(weights: Self::Vector, activations: Self::Vector, sum: Self::Vector) -> Self::Vector;
+    /// What sums of [`Self::dot`] begin with, given the sum of all activations that will come times minus `ZERO`.
+    fn start<const ZERO: i32>(correction: i32) -> Self::Vector;
+    /// Whole numbers to floats.
+    fn to_floats(integers: Self::Vector) -> Self::Vector;
+    /// Sixteen fp16 numbers as f32.
+    ///
+    /// # Safety
+    /// 32 bytes at `from` must be readable.
+    unsafe fn load_fp16(from: *const u16) -> Self::Vector;
+    /// Products of floats.
+    fn multiply(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c` of floats, rounded once.
+    fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `sum + a.odd * b.odd`, then `+ a.even * b.even`, of bf16 pairs, each rounded once.
+    fn dot_pairs(a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector;
+}
+
+/// The portable lanes, and the yardstick for the others.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+impl Portable {
+    fn map(vector: [u32; 16], f: impl Fn(u32) -> u32) -> [u32; 16] {
+        vector.map(f)
+    }
+}
+
+impl Lanes for Portable {
+    type Vector = [u32; 16];
+    const ROWS: usize = 4;
+    const PANELS: usize = 1;
+
+    #[inline(always)]
+    fn splat(bits: i32) -> [u32; 16] {
+        [bits as u32; 16]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> [u32; 16] {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u32; 16]>().read_unaligned() }.map(u32::from_le)
+    }
+    #[inline(always)]
+    unsafe fn store(vector: [u32; 16], to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[u32; 16]>().write_unaligned(vector.map(u32::to_le)) }
+    }
+    #[inline(always)]
+    fn low_nibbles(bytes: [u32; 16]) -> [u32; 16] {
+        Self::map(bytes, |v| v & 0x0F0F_0F0F)
+    }
+    #[inline(always)]
+    fn high_nibbles(bytes: [u32; 16]) -> [u32; 16] {
+        Self::map(bytes, |v| (v >> 4) & 0x0F0F_0F0F)
+    }
+    #[inline(always)]
+    fn dot<const ZERO: i32>(weights: [u32; 16], activations: [u32; 16], sum: [u32; 16]) -> [u32; 16] {
+        std::array::from_fn(|lane| {
+            let (w, a) = (weights[lane].to_le_bytes(), activations[lane].to_le_bytes());
+            let product = |i: usize| (i32::from(w[i]) - ZERO) * i32::from(a[i] as i8);
+            sum[lane].wrapping_add((product(0) + product(1) + product(2) + product(3)) as u32)
+        })
+    }
+    #[inline(always)]
+    fn start<const ZERO: i32>(_: i32) -> [u32; 16] {
+        [0; 16]
+    }
+    #[inline(always)]
+    fn to_floats(integers: [u32; 16]) -> [u32; 16] {
+        Self::map(integers, |v| (v as i32 as f32).to_bits())
+    }
+    #[inline(always)]
+    unsafe fn load_fp16(from: *const u16) -> [u32; 16] {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u16; 16]>().read_unaligned() }.map(|half| super::half::to_f32(half).to_bits())
+    }
+    #[inline(always)]
+    fn multiply(a: [u32; 16], b: [u32; 16]) -> [u32; 16] {
+        std::array::from_fn(|i| (f32::from_bits(a[i]) * f32::from_bits(b[i])).to_bits())
+    }
+    #[inline(always)]
+    fn fma(a: [u32; 16], b: [u32; 16], c: [u32; 16]) -> [u32; 16] {
+        std::array::from_fn(|i| f32::from_bits(a[i]).mul_add(f32::from_bits(b[i]), f32::from_bits(c[i])).to_bits())
+    }
+    #[inline(always)]
+    fn dot_pairs(a: [u32; 16], b: [u32; 16], sum: [u32; 16]) -> [u32; 16] {
+        let odd = |v: u32| v & 0xFFFF_0000;
+        let even = |v: u32| v << 16;
+        let sum = Self::fma(Self::map(a, odd), Self::map(b, odd), sum);
+        Self::fma(Self::map(a, even), Self::map(b, even), sum)
+    }
+}

@@ -1,0 +1,270 @@
+//! Linear maps whose weights are small whole numbers in blocks of 32 inputs, times activations that become bytes on the
+//! way, as most model files for inference hold them.
+//!
+//! An output is, block by block in order, `fma(sum of products · row's scale, output's scale, what stands so far)`, and
+//! where weights have minima `fma(sum of the row's values · row's scale, output's minimum, …)` after it; at the end comes
+//! the output's factor. The sums of products are whole numbers and exact, so that an output depends on its row and its
+//! weights alone, and every instruction set gives the same bits: those of [`crate::reference::quantized`].
+//!
+//! Weights lie in panels of 16 outputs, four inputs of each side by side, as the instructions for dot products of bytes
+//! take them. A product of few rows reads each weight once from memory; of many rows, a piece of the inputs that stays in
+//! the first cache serves them all, and weights of half a byte are unpacked once for it.
+
+pub mod half;
+mod lanes;
+mod pack;
+mod rows;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::ops::Range;
+
+use crate::buffer::Scratch;
+use crate::matmul::assert_len;
+use crate::pool::{self, SharedMut, parallel};
+pub use pack::{Block, Layout, Values, Weight};
+pub use rows::Rows;
+use tile::{Activations, Functions, Kind, PANEL, Tile, Weights, functions};
+
+/// Inputs of a block.
+pub const BLOCK: usize = 32;
+/// Parts of a block at most.
+pub const PARTS: usize = 2;
+/// Panels that one tile takes.
+const PANELS: usize = 4;
+/// Blocks of four panels that stay in the first cache while rows pass.
+const BLOCKS_MAX: usize = 12;
+/// Tasks for each thread, so that a slow one does not hold up the rest.
+const TASKS: usize = 4;
+
+/// One of several maps of the same rows.
+#[derive(Debug)]
+pub struct Map<'a> {
+    /// Its weights.
+    pub weight: &'a Weight,
+    /// Where its results go: rows × outputs.
+    pub out: &'a mut [f32],
+}
+
+/// The products of some rows with several maps. As soon as a piece of a row's results is complete, `finish` gets the
+/// number of the map, the row, the columns and the piece.
+///
+/// # Panics
+/// If the sizes do not agree.
+pub fn products(x: &Rows, maps: &mut [Map<'_>], finish: impl Fn(usize, usize, Range<usize>, &mut [f32]) + Sync) {
+    let rows = x.rows();
+    let mut units = Vec::with_capacity(maps.len());
+    for map in maps.iter_mut() {
+        assert_eq!(map.weight.inputs, x.inputs(), "products: inputs of the map and of the rows");
+        assert_len("products: out", map.out.len(), &[rows, map.weight.outputs]);
+        units.push(map.weight.panels().div_ceil(PANELS));
+    }
+    let total: usize = units.iter().sum();
+    if rows == 0 || total == 0 {
+        return;
+    }
+    let sides: Vec<Side> = maps.iter_mut().map(|map| Side::new(x, map.weight, map.out)).collect();
+    let functions = functions();
+    let plan = Plan::new(rows, total, functions.rows);
+    parallel(plan.tasks(), |task| {
+        let (range, rows) = plan.task(task);
+        let mut before = 0;
+        for (number, (side, &units)) in sides.iter().zip(&units).enumerate() {
+            let own = range.start.max(before)..range.end.min(before + units);
+            for unit in own {
+                side.unit(x, unit - before, rows.clone(), functions, &|row, columns, piece: &mut [f32]| {
+                    finish(number, row, columns, piece);
+                });
+            }
+            before += units;
+        }
+    });
+}
+
+/// How a product is cut into tasks: some units of four panels, or some rows of one unit.
+struct Plan {
+    rows: usize,
+    rows_step: usize,
+    units: usize,
+    units_step: usize,
+}
+
+impl Plan {
+    fn new(rows: usize, units: usize, tile_rows: usize) -> Self {
+        let wanted = pool::threads() * TASKS;
+        if pool::threads() == 1 {
+            return Self { rows, rows_step: rows, units, units_step: units };
+        }
+        if units >= wanted || rows < 16 * tile_rows {
+            return Self { rows, rows_step: rows, units, units_step: units.div_ceil(wanted) };
+        }
+        // Few outputs: rows are cut too, in pieces that still serve a packed piece of the weights well.
+        let pieces = wanted.div_ceil(units).min(rows / (8 * tile_rows));
+        let rows_step = rows.div_ceil(pieces).next_multiple_of(tile_rows);
+        Self { rows, rows_step, units, units_step: 1 }
+    }
+
+    fn tasks(&self) -> usize {
+        self.units.div_ceil(self.units_step) * self.rows.div_ceil(self.rows_step)
+    }
+
+    fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let pieces = self.rows.div_ceil(self.rows_step);
+        let (unit, row) = (task / pieces * self.units_step, task % pieces * self.rows_step);
+        (unit..self.units.min(unit + self.units_step), row..self.rows.min(row + self.rows_step))
+    }
+}
+
+/// One map's part in a product.
+struct Side<'a> {
+    weight: &'a Weight,
+    out: SharedMut<f32>,
+    /// For each part of a block of a row, where they are not in the rows themselves: see [`Activations`].
+    starts: Option<Scratch>,
+    sums: Option<Scratch>,
+}
+
+impl<'a> Side<'a> {
+    fn new(x: &Rows, weight: &'a Weight, out: &mut [f32]) -> Self {
+        let (rows, blocks, parts) = (x.rows(), x.blocks(), weight.layout.parts);
+        let sum = |at: usize| match parts {
+            1 => x.sums[PARTS * at] + x.sums[PARTS * at + 1],
+            _ => x.sums[at],
+        };
+        let each = |number: &dyn Fn(usize) -> f32| {
+            let mut numbers = Scratch::new(rows * blocks * parts);
+            numbers.iter_mut().enumerate().for_each(|(at, to)| *to = number(at));
+            numbers
+        };
+        let zero = match weight.layout.kind() {
+            Kind::Four => 8,
+            Kind::Eight => 128,
+            _ => 0,
+        };
+        let starts = (parts > 1 || zero == 0).then(|| each(&|at| f32::from_bits((-zero * sum(at)) as u32)));
+        let sums = weight.mins.is_some().then(|| each(&|at| sum(at) as f32 * x.scales[at / parts]));
+        Self { weight, out: SharedMut::new(out), starts, sums }
+    }
+
+    /// Some rows times four panels: piece by piece of the inputs, and each piece for all rows.
+    fn unit(
+        &self,
+        x: &Rows,
+        unit: usize,
+        rows: Range<usize>,
+        functions: Functions,
+        finish: &dyn Fn(usize, Range<usize>, &mut [f32]),
+    ) {
+        let weight = self.weight;
+        let first = unit * PANELS;
+        let panels = PANELS.min(weight.panels() - first);
+        let columns = first * PANEL..weight.outputs.min((first + panels) * PANEL);
+        // Rows whose last panel is not whole cannot be written past their end.
+        let whole = columns.len() == panels * PANEL;
+        let mut spare = if whole { Scratch::new(0) } else { Scratch::new(rows.len() * panels * PANEL) };
+        let (c, c_row) = match whole {
+            // SAFETY: these columns of these rows belong to this task alone.
+            true => (unsafe { self.out.pointer(rows.start * weight.outputs + columns.start) }, weight.outputs),
+            false => (spare.as_mut_ptr(), panels * PANEL),
+        };
+        self.pieces(x, first, panels, &rows, (c, c_row), functions);
+        for row in rows.clone() {
+            // SAFETY: as above.
+            let out = unsafe { self.out.slice(row * weight.outputs + columns.start, columns.len()) };
+            if !whole {
+                out.copy_from_slice(&spare[(row - rows.start) * c_row..][..columns.len()]);
+            }
+            finish(row, columns.clone(), out);
+        }
+    }
+
+    fn pieces(
+        &self,
+        x: &Rows,
+        first: usize,
+        panels: usize,
+        rows: &Range<usize>,
+        (c, c_row): (*mut f32, usize),
+        functions: Functions,
+    ) {
+        let (layout, blocks) = (self.weight.layout, self.weight.blocks());
+        let step = blocks.div_ceil(blocks.div_ceil(BLOCKS_MAX).max(1)).max(1);
+        let tiles = rows.len().div_ceil(functions.rows);
+        let unpacks = layout.kind() != Kind::Eight && tiles > 2;
+        let bytes = if unpacks { panels * step * PANEL * BLOCK } else { 0 };
+        let mut unpacked = Scratch::new(bytes / 4);
+        for start in (0..blocks.max(1)).step_by(step) {
+            let count = step.min(blocks - start);
+            let mut w = self.weights(first, start, start + count == blocks);
+            let mut kind = layout.kind();
+            if unpacks {
+                let to: *mut u8 = unpacked.as_mut_ptr().cast();
+                for panel in 0..panels {
+                    // SAFETY: the panels have so many bytes, and the scratch room for twice as many.
+                    unsafe {
+                        let from = w.values.add(panel * w.values_panel);
+                        let to = to.add(panel * count * PANEL * BLOCK);
+                        (functions.unpack)(from, count * layout.block_bytes() / 64, to);
+                    }
+                }
+                w = Weights { values: to, values_panel: count * PANEL * BLOCK, ..w };
+                kind = if kind == Kind::Four { Kind::FourAsBytes } else { Kind::FourMinAsBytes };
+            }
+            for tile in 0..tiles {
+                // Tiles of about the same size.
+                let (from, to) = (rows.len() * tile / tiles, rows.len() * (tile + 1) / tiles);
+                let tile = Tile {
+                    rows: to - from,
+                    panels,
+                    blocks: count,
+                    parts: layout.parts,
+                    x: self.activations(x, rows.start + from, start),
+                    w,
+                    c: c.wrapping_add(from * c_row),
+                    c_row,
+                    from_c: start > 0,
+                };
+                // SAFETY: all sizes were checked; the columns of these rows belong to this task alone.
+                unsafe { (functions.tile)(kind, &tile) };
+            }
+        }
+    }
+
+    fn weights(&self, first: usize, block: usize, last: bool) -> Weights {
+        let Weight { layout, values, scales, mins, factors, .. } = self.weight;
+        let blocks = self.weight.blocks();
+        let (values_panel, parts_panel) = (blocks * layout.block_bytes(), blocks * layout.parts * PANEL);
+        let part = first * parts_panel + block * layout.parts * PANEL;
+        Weights {
+            values: values[(first * values_panel + block * layout.block_bytes()).min(values.len())..].as_ptr(),
+            values_panel,
+            scales: scales[part.min(scales.len())..].as_ptr(),
+            mins: mins.as_ref().map_or(std::ptr::null(), |mins| mins[part.min(mins.len())..].as_ptr()),
+            parts_panel,
+            factors: if last { factors[first * PANEL..].as_ptr() } else { std::ptr::null() },
+        }
+    }
+
+    fn activations(&self, x: &Rows, row: usize, block: usize) -> Activations {
+        let (blocks, parts) = (x.blocks(), self.weight.layout.parts);
+        let (at, part) = (row * blocks + block, (row * blocks + block) * parts);
+        let starts = match (&self.starts, self.weight.layout.kind()) {
+            (Some(starts), _) => starts[part.min(starts.len())..].as_ptr().cast(),
+            (None, Kind::Four) => x.starts[0][at.min(x.starts[0].len())..].as_ptr(),
+            (None, _) => x.starts[1][at.min(x.starts[1].len())..].as_ptr(),
+        };
+        Activations {
+            values: x.values[(at * BLOCK).min(x.values.len())..].as_ptr(),
+            values_row: blocks * BLOCK,
+            scales: x.scales[at.min(x.scales.len())..].as_ptr(),
+            scales_row: blocks,
+            starts,
+            sums: self.sums.as_ref().map_or(std::ptr::null(), |sums| sums[part.min(sums.len())..].as_ptr()),
+            parts_row: blocks * parts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

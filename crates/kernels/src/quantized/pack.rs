@@ -1,0 +1,261 @@
+//! Weights in the layout of the kernels.
+
+use super::half;
+use super::tile::{Kind, PANEL};
+use super::{BLOCK, PARTS};
+use crate::buffer::Buffer;
+use crate::pool::{SharedMut, parallel};
+
+/// What a weight's elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Whole numbers from -8 to 7.
+    Four,
+    /// Whole numbers from 0 to 15, and a minimum for each part.
+    FourMin,
+    /// Whole numbers from -128 to 127.
+    Eight,
+    /// Whole numbers from -128 to 127, and a minimum for each part.
+    EightMin,
+}
+
+/// How a weight is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// What its elements are.
+    pub values: Values,
+    /// Parts of a block of 32 inputs that have a scale (and a minimum) of their own: 1 or 2.
+    pub parts: usize,
+}
+
+/// A block of 32 inputs of one output: a weight is its value times the scale of its part, plus the minimum of its part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Block {
+    /// Whole numbers in the range of the layout's values.
+    pub values: [i8; BLOCK],
+    /// The first counts alone where a block has one part.
+    pub scales: [f32; PARTS],
+    /// Where the layout has minima.
+    pub mins: [f32; PARTS],
+}
+
+impl Block {
+    const ZERO: Self = Self { values: [0; BLOCK], scales: [0.0; PARTS], mins: [0.0; PARTS] };
+}
+
+/// A linear map, packed: panels of 16 outputs, in each the inputs by fours; scales and minima are fp16, times one factor
+/// for each output.
+#[derive(Debug)]
+pub struct Weight {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) layout: Layout,
+    pub(super) values: Buffer<u8>,
+    pub(super) scales: Buffer<u16>,
+    pub(super) mins: Option<Buffer<u16>>,
+    pub(super) factors: Buffer<f32>,
+}
+
+impl Layout {
+    pub(super) fn kind(self) -> Kind {
+        match self.values {
+            Values::Four => Kind::Four,
+            Values::FourMin => Kind::FourMin,
+            Values::Eight | Values::EightMin => Kind::Eight,
+        }
+    }
+
+    fn has_mins(self) -> bool {
+        matches!(self.values, Values::FourMin | Values::EightMin)
+    }
+
+    /// What is added to a value to make it a byte from zero up.
+    fn zero(self) -> u8 {
+        match self.values {
+            Values::Four => 8,
+            Values::FourMin => 0,
+            Values::Eight | Values::EightMin => 128,
+        }
+    }
+
+    /// Bytes of a block's values, of all outputs of a panel.
+    pub(super) fn block_bytes(self) -> usize {
+        match self.values {
+            Values::Four | Values::FourMin => PANEL * BLOCK / 2,
+            Values::Eight | Values::EightMin => PANEL * BLOCK,
+        }
+    }
+}
+
+impl Weight {
+    /// Packs a map whose blocks `block(output, number, to)` gives. `factors`, one for each output, multiply its results.
+    ///
+    /// # Panics
+    /// If a layout has not 1 or 2 parts, or there is not one factor for each output.
+    pub fn pack(
+        [outputs, inputs]: [usize; 2],
+        layout: Layout,
+        factors: Option<&[f32]>,
+        block: impl Fn(usize, usize, &mut Block) + Sync,
+    ) -> Self {
+        assert!((1..=PARTS).contains(&layout.parts), "a block of {} parts", layout.parts);
+        assert!(factors.is_none_or(|factors| factors.len() == outputs), "one factor for each of {outputs} outputs");
+        let (panels, blocks) = (outputs.div_ceil(PANEL), inputs.div_ceil(BLOCK));
+        let parts = panels * blocks * layout.parts * PANEL;
+        let mut weight = Self {
+            inputs,
+            outputs,
+            layout,
+            values: Buffer::zeroed(panels * blocks * layout.block_bytes()),
+            scales: Buffer::zeroed(parts),
+            mins: layout.has_mins().then(|| Buffer::zeroed(parts)),
+            factors: Buffer::zeroed(panels * PANEL),
+        };
+        let mut none = [];
+        let out = Shared {
+            values: SharedMut::new(&mut weight.values),
+            scales: SharedMut::new(&mut weight.scales),
+            mins: SharedMut::new(weight.mins.as_deref_mut().unwrap_or(&mut none)),
+            factors: SharedMut::new(&mut weight.factors),
+        };
+        parallel(panels, |panel| {
+            let mut column = vec![Block::ZERO; blocks];
+            let own = PANEL.min(outputs - panel * PANEL);
+            for lane in 0..PANEL {
+                let output = panel * PANEL + lane;
+                column.fill(Block::ZERO);
+                if lane < own {
+                    column.iter_mut().enumerate().for_each(|(number, to)| block(output, number, to));
+                }
+                let factor = factors.map_or(1.0, |factors| if lane < own { factors[output] } else { 0.0 });
+                out.put(layout, output, &column, factor);
+            }
+        });
+        weight
+    }
+
+    /// Outputs of the map.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Inputs of the map.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Bytes in memory, all of which a product reads.
+    pub fn bytes(&self) -> usize {
+        let mins = self.mins.as_ref().map_or(0, |mins| mins.len());
+        self.values.len() + 2 * (self.scales.len() + mins) + 4 * self.factors.len()
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.outputs.div_ceil(PANEL)
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        self.inputs.div_ceil(BLOCK)
+    }
+
+    /// The weights of one output, as f32.
+    pub fn dequantized(&self, output: usize) -> Vec<f32> {
+        let (panel, lane, blocks) = (output / PANEL, output % PANEL, self.blocks());
+        let part_len = BLOCK / self.layout.parts;
+        (0..self.inputs)
+            .map(|input| {
+                let part = (panel * blocks * self.layout.parts + input / part_len) * PANEL + lane;
+                let scale = half::to_f32(self.scales[part]);
+                let min = self.mins.as_ref().map_or(0.0, |mins| half::to_f32(mins[part]));
+                let value = f32::from(self.value(panel, lane, input));
+                (value.mul_add(scale, min)) * self.factors[output]
+            })
+            .collect()
+    }
+
+    fn value(&self, panel: usize, lane: usize, input: usize) -> i16 {
+        let (quad, byte) = (input / 4, input % 4);
+        let start = panel * self.blocks() * self.layout.block_bytes();
+        let zero = i16::from(self.layout.zero());
+        match self.layout.kind() {
+            Kind::Eight => i16::from(self.values[start + quad * 64 + lane * 4 + byte]) - zero,
+            _ => {
+                let both = self.values[start + quad / 2 * 64 + lane * 4 + byte];
+                i16::from(if quad % 2 == 0 { both & 15 } else { both >> 4 }) - zero
+            }
+        }
+    }
+}
+
+/// Where packing writes to.
+struct Shared {
+    values: SharedMut<u8>,
+    scales: SharedMut<u16>,
+    mins: SharedMut<u16>,
+    factors: SharedMut<f32>,
+}
+
+impl Shared {
+    /// Writes one output's blocks. Tasks write different panels, and a panel's lanes come one after another.
+    fn put(&self, layout: Layout, output: usize, column: &[Block], factor: f32) {
+        let (panel, lane, blocks) = (output / PANEL, output % PANEL, column.len());
+        let own = common_factor(layout, column);
+        let (bytes, parts) = (blocks * layout.block_bytes(), blocks * layout.parts * PANEL);
+        // SAFETY: this panel belongs to this task alone.
+        let (values, scales, mins, factors) = unsafe {
+            let mins = if layout.has_mins() { self.mins.slice(panel * parts, parts) } else { &mut [] };
+            let factors = self.factors.slice(panel * PANEL, PANEL);
+            (self.values.slice(panel * bytes, bytes), self.scales.slice(panel * parts, parts), mins, factors)
+        };
+        factors[lane] = factor * own;
+        for (number, block) in column.iter().enumerate() {
+            let values = &mut values[number * layout.block_bytes()..][..layout.block_bytes()];
+            put_values(layout, &block.values, lane, values);
+            for part in 0..layout.parts {
+                let at = (number * layout.parts + part) * PANEL + lane;
+                scales[at] = half::from_f32(block.scales[part] / own);
+                if layout.has_mins() {
+                    mins[at] = half::from_f32(block.mins[part] / own);
+                }
+            }
+        }
+    }
+}
+
+fn put_values(layout: Layout, block: &[i8; BLOCK], lane: usize, to: &mut [u8]) {
+    let zero = layout.zero();
+    let quads = block.as_chunks::<4>().0;
+    if layout.kind() == Kind::Eight {
+        for (quad, values) in quads.iter().enumerate() {
+            to[quad * 64 + lane * 4..][..4].copy_from_slice(&values.map(|value| (value as u8).wrapping_add(zero)));
+        }
+    } else {
+        for (pair, [low, high]) in quads.as_chunks::<2>().0.iter().enumerate() {
+            let byte =
+                |i: usize| ((low[i] as u8).wrapping_add(zero) & 15) | ((high[i] as u8).wrapping_add(zero) & 15) << 4;
+            to[pair * 64 + lane * 4..][..4].copy_from_slice(&std::array::from_fn::<u8, 4, _>(byte));
+        }
+    }
+}
+
+/// A power of two by which an output's scales and minima are divided so that fp16 holds them well: one where fp16 holds
+/// them exactly as they are.
+fn common_factor(layout: Layout, column: &[Block]) -> f32 {
+    let numbers = || {
+        let mins = move |block: &'_ Block| if layout.has_mins() { block.mins } else { [0.0; PARTS] };
+        column.iter().flat_map(move |block| {
+            let mins = mins(block);
+            (0..layout.parts).flat_map(move |part| [block.scales[part], mins[part]])
+        })
+    };
+    if numbers().all(|number| half::to_f32(half::from_f32(number)).to_bits() == number.to_bits()) {
+        return 1.0;
+    }
+    let largest = numbers().fold(0.0f32, |largest, number| largest.max(number.abs()));
+    if !largest.is_normal() {
+        return 1.0;
+    }
+    // The largest comes to lie from 2¹⁴ up to 2¹⁵.
+    let exponent = (largest.to_bits() >> 23) as i32 - 127 - 14;
+    2f32.powi(exponent.clamp(-126, 127))
+}

@@ -1,0 +1,179 @@
+use super::*;
+use crate::reference;
+use crate::testing::{random, same_everywhere};
+
+const LAYOUTS: [Layout; 8] = {
+    const fn of(values: Values, parts: usize) -> Layout {
+        Layout { values, parts }
+    }
+    [
+        of(Values::Four, 1),
+        of(Values::Four, 2),
+        of(Values::FourMin, 1),
+        of(Values::FourMin, 2),
+        of(Values::Eight, 1),
+        of(Values::Eight, 2),
+        of(Values::EightMin, 1),
+        of(Values::EightMin, 2),
+    ]
+};
+
+/// A block of some output, by chance but always the same.
+fn block(layout: Layout, seed: u64, output: usize, number: usize) -> Block {
+    let chance = random(seed + (output * 1000 + number) as u64, BLOCK + 2 * PARTS);
+    let value = |x: f32| match layout.values {
+        Values::Four => (x * 8.0).floor() as i8,
+        Values::FourMin => ((x + 1.0) * 8.0).floor() as i8,
+        Values::Eight | Values::EightMin => (x * 128.0).floor() as i8,
+    };
+    let mut block = Block { values: [0; BLOCK], scales: [0.0; PARTS], mins: [0.0; PARTS] };
+    block.values = std::array::from_fn(|i| value(chance[i]));
+    // Exact in fp16, some of them tiny.
+    let half = |x: f32| half::to_f32(half::from_f32(x * if number % 3 == 0 { 1e-4 } else { 1.0 }));
+    block.scales = std::array::from_fn(|i| half(chance[BLOCK + i]));
+    block.mins = std::array::from_fn(|i| half(chance[BLOCK + PARTS + i]));
+    block
+}
+
+fn expected(layout: Layout, seed: u64, x: &Rows, outputs: usize, factors: &[f32]) -> Vec<f32> {
+    let (blocks, mut y) = (x.blocks(), Vec::new());
+    let has_mins = matches!(layout.values, Values::FourMin | Values::EightMin);
+    for row in 0..x.rows() {
+        let values = x.values[row * blocks * BLOCK..][..blocks * BLOCK].iter().map(|&v| i32::from(v)).collect();
+        let scales = x.scales[row * blocks..][..blocks].to_vec();
+        let own = reference::QuantizedBlocks { values, scales, mins: Vec::new() };
+        for output in 0..outputs {
+            let mut w = reference::QuantizedBlocks::default();
+            for number in 0..blocks {
+                let block = block(layout, seed, output, number);
+                w.values.extend(block.values.map(i32::from));
+                w.scales.extend_from_slice(&block.scales[..layout.parts]);
+                if has_mins {
+                    w.mins.extend_from_slice(&block.mins[..layout.parts]);
+                }
+            }
+            y.push(reference::quantized(&own, &w, layout.parts, factors[output]));
+        }
+    }
+    y
+}
+
+#[test]
+fn products_are_their_definition_everywhere() {
+    let sizes = [[1, 32, 16], [2, 40, 17], [5, 96, 80], [7, 31, 130], [13, 500, 48], [29, 416, 65], [200, 64, 64]];
+    for (case, [rows, inputs, outputs]) in sizes.into_iter().enumerate() {
+        let x_numbers = random(7 + case as u64, rows * inputs);
+        let factors = random(99, outputs);
+        for layout in LAYOUTS {
+            let mut x = Rows::default();
+            let got = same_everywhere(|| {
+                let fill = |output: usize, number: usize, to: &mut Block| *to = block(layout, 3, output, number);
+                let weight = Weight::pack([outputs, inputs], layout, Some(&factors), fill);
+                let mut x = Rows::default();
+                x.quantize(&x_numbers, inputs);
+                let mut y = vec![f32::NAN; rows * outputs];
+                products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
+                y
+            });
+            x.quantize(&x_numbers, inputs);
+            let expected = expected(layout, 3, &x, outputs, &factors);
+            crate::testing::assert_same_bits(&got, &expected, &format!("{layout:?} {rows} × {inputs} × {outputs}"));
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions_too() {
+    let layout = Layout { values: Values::Eight, parts: 1 };
+    let fill = |output: usize, number: usize, to: &mut Block| {
+        to.values = std::array::from_fn(|i| (output * 37 + number * 32 + i) as u8 as i8);
+        to.scales = [1.0; PARTS];
+    };
+    let weight = Weight::pack([16, 256], layout, None, fill);
+    let mut x = Rows::default();
+    x.quantize(&(0..256).map(|i| i as f32 - 127.5).collect::<Vec<_>>(), 256);
+    let mut y = vec![0.0; 16];
+    products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
+    #[cfg(target_arch = "x86_64")]
+    if crate::cpu::Isa::Avx512.is_supported() {
+        let mut plain = vec![0.0; 16];
+        let side = Side::new(&x, &weight, &mut plain);
+        let functions = Functions { tile: tile::avx512::tile, unpack: tile::avx512::unpack, rows: 6 };
+        side.unit(&x, 0, 0..1, functions, &|_, _, _| {});
+        assert_eq!(plain, y);
+    }
+    let by_hand = |output: usize| {
+        let weights = weight.dequantized(output);
+        x.dequantized(0).iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(w)).sum::<f64>()
+    };
+    for (output, &y) in y.iter().enumerate() {
+        assert!((f64::from(y) - by_hand(output)).abs() < 0.5, "output {output}: {y} for {}", by_hand(output));
+    }
+}
+
+#[test]
+fn several_maps_share_their_rows_and_each_piece_is_finished_once() {
+    let layout = Layout { values: Values::Four, parts: 1 };
+    let fill = |output: usize, number: usize, to: &mut Block| *to = block(layout, 5, output, number);
+    let weights = [40, 7, 128].map(|outputs| Weight::pack([outputs, 64], layout, None, fill));
+    let x_numbers = random(1, 9 * 64);
+    let mut x = Rows::default();
+    x.quantize(&x_numbers, 64);
+    let mut out = [40, 7, 128].map(|outputs| vec![0.0; 9 * outputs]);
+    let mut maps: Vec<Map> = weights.iter().zip(&mut out).map(|(weight, out)| Map { weight, out }).collect();
+    products(&x, &mut maps, |map, row, columns, piece| {
+        assert_eq!(columns.len(), piece.len());
+        piece.iter_mut().for_each(|y| *y += (1000 * (map + 1) + row) as f32);
+    });
+    for (map, (weight, out)) in weights.iter().zip(&out).enumerate() {
+        let mut alone = vec![0.0; out.len()];
+        products(&x, &mut [Map { weight, out: &mut alone }], |_, _, _, _| {});
+        for (at, (&y, alone)) in out.iter().zip(alone).enumerate() {
+            assert_eq!(y, alone + (1000 * (map + 1) + at / weight.outputs()) as f32);
+        }
+    }
+}
+
+#[test]
+fn scales_beyond_the_range_of_fp16_are_kept_by_a_factor() {
+    let layout = Layout { values: Values::EightMin, parts: 1 };
+    for size in [1e-20f32, 3e-6, 7.7e9] {
+        let fill = |output: usize, number: usize, to: &mut Block| {
+            *to = block(layout, 5, output, number);
+            to.scales = [size * (1.0 + number as f32 / 3.0); PARTS];
+            to.mins = [-size * 3.3; PARTS];
+        };
+        let weight = Weight::pack([3, 128], layout, None, fill);
+        for output in 0..3 {
+            for (input, got) in weight.dequantized(output).into_iter().enumerate() {
+                let block = block(layout, 5, output, input / BLOCK);
+                let value = f32::from(block.values[input % BLOCK]);
+                let expected = size * (1.0 + (input / BLOCK) as f32 / 3.0) * value - size * 3.3;
+                assert!((got - expected).abs() <= 2e-3 * size * 200.0, "{size}: {got} for {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn activations_are_rounded_to_half_a_step_and_what_is_not_finite_shows() {
+    let mut numbers = random(4, 5 * 70);
+    numbers[..70].fill(0.0);
+    numbers[70] = 1e-38;
+    let restored = same_everywhere(|| {
+        let mut x = Rows::default();
+        x.quantize(&numbers, 70);
+        (0..5).flat_map(|row| x.dequantized(row)).collect()
+    });
+    for (a, b) in numbers.iter().zip(&restored) {
+        assert!((a - b).abs() <= 0.502 / 127.0, "{a} became {b}");
+    }
+    for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut numbers = numbers.clone();
+        numbers[3 * 70 + 69] = poison;
+        let mut x = Rows::default();
+        x.quantize(&numbers, 70);
+        assert!(x.dequantized(3).iter().all(|x| x.is_nan()));
+        assert_eq!(x.dequantized(2), restored[140..210]);
+    }
+}

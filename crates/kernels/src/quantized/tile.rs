@@ -1,0 +1,350 @@
+//! The register kernels: a few rows of quantized activations times a few panels of packed weights.
+
+use super::BLOCK;
+use super::lanes::Lanes;
+
+/// Outputs of a panel.
+pub(super) const PANEL: usize = 16;
+/// Rows of the largest tile of any instruction set.
+pub(super) const ROWS_MAX: usize = 6;
+/// How far ahead of their use weights are asked for, in bytes of a panel.
+const AHEAD: usize = 2048;
+
+/// Arguments of a tile: the sums over some blocks of inputs go to `c`, or are added to what stands there.
+///
+/// Safety of running it: everything that the strides and counts reach must be readable, and `c` writable by this thread
+/// alone. Every panel of `c` has 16 columns.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub rows: usize,
+    pub panels: usize,
+    /// Blocks of [`BLOCK`] inputs.
+    pub blocks: usize,
+    /// Parts of a block that have scales of their own: 1 or 2.
+    pub parts: usize,
+    pub x: Activations,
+    pub w: Weights,
+    pub c: *mut f32,
+    pub c_row: usize,
+    pub from_c: bool,
+}
+
+/// The rows' side. Strides are in elements.
+#[derive(Clone, Copy)]
+pub(super) struct Activations {
+    pub values: *const i8,
+    pub values_row: usize,
+    /// One for each block.
+    pub scales: *const f32,
+    pub scales_row: usize,
+    /// Of each part of a block, the sum of its values times minus the weights' zero.
+    pub starts: *const i32,
+    /// Of each part of a block, the sum of its values times its scale.
+    pub sums: *const f32,
+    pub parts_row: usize,
+}
+
+/// The weights' side. Strides are from panel to panel.
+#[derive(Clone, Copy)]
+pub(super) struct Weights {
+    pub values: *const u8,
+    pub values_panel: usize,
+    /// fp16, for each part of a block 16 numbers.
+    pub scales: *const u16,
+    /// As the scales, or null where the weights have none.
+    pub mins: *const u16,
+    pub parts_panel: usize,
+    /// One number for each output, or null: what the complete sums are multiplied by.
+    pub factors: *const f32,
+}
+
+/// How weights lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Half a byte each, less 8.
+    Four,
+    /// Half a byte each, with a minimum.
+    FourMin,
+    /// As [`Kind::Four`], unpacked to a byte each.
+    FourAsBytes,
+    /// As [`Kind::FourMin`], unpacked to a byte each.
+    FourMinAsBytes,
+    /// A byte each, less 128.
+    Eight,
+}
+
+/// A tile of any size on the given lanes.
+///
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+pub(super) unsafe fn run<L: Lanes>(kind: Kind, tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match kind {
+            Kind::Four => panels::<L, true, 8>(tile),
+            Kind::FourMin => panels::<L, true, 0>(tile),
+            Kind::FourAsBytes => panels::<L, false, 8>(tile),
+            Kind::FourMinAsBytes => panels::<L, false, 0>(tile),
+            Kind::Eight => panels::<L, false, 128>(tile),
+        }
+    }
+}
+
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+unsafe fn panels<L: Lanes, const FOUR: bool, const ZERO: i32>(tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if L::PANELS == 4 && tile.panels == 4 {
+            rows::<L, FOUR, ZERO, 4>(tile);
+        } else {
+            (0..tile.panels).for_each(|panel| rows::<L, FOUR, ZERO, 1>(&tile.panel(panel)));
+        }
+    }
+}
+
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+unsafe fn rows<L: Lanes, const FOUR: bool, const ZERO: i32, const P: usize>(tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tile.rows {
+            1 => sized::<L, FOUR, ZERO, 1, P>(tile),
+            2 => sized::<L, FOUR, ZERO, 2, P>(tile),
+            3 => sized::<L, FOUR, ZERO, 3, P>(tile),
+            4 => sized::<L, FOUR, ZERO, 4, P>(tile),
+            5 if L::ROWS > 4 => sized::<L, FOUR, ZERO, 5, P>(tile),
+            6 if L::ROWS > 4 => sized::<L, FOUR, ZERO, 6, P>(tile),
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    }
+}
+
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, const P: usize>(tile: &Tile) {
+    let Tile { x, w, .. } = *tile;
+    let quads = BLOCK / 4 / tile.parts;
+    let mut floats = [[L::splat(0); P]; R];
+    // SAFETY: the caller's promise.
+    unsafe {
+        if tile.from_c {
+            for (r, floats) in floats.iter_mut().enumerate() {
+                for (p, floats) in floats.iter_mut().enumerate() {
+                    *floats = L::load(tile.c.add(r * tile.c_row + p * PANEL).cast());
+                }
+            }
+        }
+        for part in 0..tile.blocks * tile.parts {
+            let mut sums = [[L::splat(0); P]; R];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                *sums = [L::start::<ZERO>(*x.starts.add(r * x.parts_row + part)); P];
+            }
+            let values = x.values.add(part * quads * 4);
+            if FOUR {
+                let weights = w.values.add(part * quads / 2 * 64);
+                for pair in 0..quads / 2 {
+                    for half in 0..2 {
+                        let mut columns = [L::splat(0); P];
+                        for (p, columns) in columns.iter_mut().enumerate() {
+                            let bytes = L::load(weights.add(p * w.values_panel + pair * 64));
+                            *columns = if half == 0 { L::low_nibbles(bytes) } else { L::high_nibbles(bytes) };
+                        }
+                        dots::<L, ZERO, R, P>(values.add((2 * pair + half) * 4), x.values_row, columns, &mut sums);
+                    }
+                    ask_ahead::<P>(weights.add(pair * 64), w.values_panel);
+                }
+            } else {
+                let weights = w.values.add(part * quads * 64);
+                for quad in 0..quads {
+                    let mut columns = [L::splat(0); P];
+                    for (p, columns) in columns.iter_mut().enumerate() {
+                        *columns = L::load(weights.add(p * w.values_panel + quad * 64));
+                    }
+                    dots::<L, ZERO, R, P>(values.add(quad * 4), x.values_row, columns, &mut sums);
+                    ask_ahead::<P>(weights.add(quad * 64), w.values_panel);
+                }
+            }
+            scale::<L, R, P>(tile, part, sums, &mut floats);
+        }
+        finish::<L, R, P>(tile, floats);
+    }
+}
+
+/// Adds the products of four inputs of each row with four of each output.
+///
+/// # Safety
+/// Four bytes of each row must be readable.
+#[inline(always)]
+unsafe fn dots<L: Lanes, const ZERO: i32, const R: usize, const P: usize>(
+    values: *const i8,
+    row: usize,
+    columns: [L::Vector; P],
+    sums: &mut [[L::Vector; P]; R],
+) {
+    for (r, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        let quad = L::splat(unsafe { values.add(r * row).cast::<i32>().read_unaligned() });
+        for (sum, columns) in sums.iter_mut().zip(columns) {
+            *sum = L::dot::<ZERO>(columns, quad, *sum);
+        }
+    }
+}
+
+/// Adds whole sums of a part to the floats: times the row's scale, times the output's.
+///
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+unsafe fn scale<L: Lanes, const R: usize, const P: usize>(
+    tile: &Tile,
+    part: usize,
+    sums: [[L::Vector; P]; R],
+    floats: &mut [[L::Vector; P]; R],
+) {
+    let Tile { x, w, parts, .. } = *tile;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut scales = [L::splat(0); P];
+        for (p, scales) in scales.iter_mut().enumerate() {
+            *scales = L::load_fp16(w.scales.add(p * w.parts_panel + part * PANEL));
+        }
+        for r in 0..R {
+            let own = L::splat((*x.scales.add(r * x.scales_row + part / parts)).to_bits() as i32);
+            for p in 0..P {
+                let sum = L::multiply(L::to_floats(sums[r][p]), own);
+                floats[r][p] = L::fma(sum, scales[p], floats[r][p]);
+            }
+        }
+        if !w.mins.is_null() {
+            for (p, mins) in scales.iter_mut().enumerate() {
+                *mins = L::load_fp16(w.mins.add(p * w.parts_panel + part * PANEL));
+            }
+            for r in 0..R {
+                let own = L::splat((*x.sums.add(r * x.parts_row + part)).to_bits() as i32);
+                for p in 0..P {
+                    floats[r][p] = L::fma(own, scales[p], floats[r][p]);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+unsafe fn finish<L: Lanes, const R: usize, const P: usize>(tile: &Tile, floats: [[L::Vector; P]; R]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (r, floats) in floats.into_iter().enumerate() {
+            for (p, mut floats) in floats.into_iter().enumerate() {
+                if !tile.w.factors.is_null() {
+                    floats = L::multiply(floats, L::load(tile.w.factors.add(p * PANEL).cast()));
+                }
+                L::store(floats, tile.c.add(r * tile.c_row + p * PANEL).cast());
+            }
+        }
+    }
+}
+
+/// Asks for the weights of each panel that come some way after the given ones.
+#[inline(always)]
+fn ask_ahead<const P: usize>(weights: *const u8, panel: usize) {
+    for p in 0..P {
+        crate::simd::prefetch(weights.wrapping_add(p * panel + AHEAD).cast());
+    }
+}
+
+impl Tile {
+    /// The tile of one of its panels.
+    ///
+    /// # Safety
+    /// See [`Tile`].
+    unsafe fn panel(&self, panel: usize) -> Self {
+        let Self { w, c, .. } = *self;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mins = if w.mins.is_null() { w.mins } else { w.mins.add(panel * w.parts_panel) };
+            let factors = if w.factors.is_null() { w.factors } else { w.factors.add(panel * PANEL) };
+            let values = w.values.add(panel * w.values_panel);
+            let scales = w.scales.add(panel * w.parts_panel);
+            Self { panels: 1, w: Weights { values, scales, mins, factors, ..w }, c: c.add(panel * PANEL), ..*self }
+        }
+    }
+}
+
+/// Half bytes to bytes: `bytes` vectors of 64 each become two.
+///
+/// # Safety
+/// So many bytes must be readable, and twice as many writable.
+#[inline(always)]
+pub(super) unsafe fn unpack<L: Lanes>(from: *const u8, vectors: usize, to: *mut u8) {
+    for vector in 0..vectors {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bytes = L::load(from.add(vector * 64));
+            L::store(L::low_nibbles(bytes), to.add(vector * 128));
+            L::store(L::high_nibbles(bytes), to.add(vector * 128 + 64));
+        }
+    }
+}
+
+/// The tile and the unpacking, compiled for an instruction set.
+macro_rules! compiled {
+    ($name:ident, $lanes:ty, $($features:literal)?) => {
+        pub(super) mod $name {
+            use super::*;
+
+            /// # Safety
+            /// See [`Tile`]; the machine must have the instructions.
+            $(#[target_feature(enable = $features)])?
+            pub unsafe fn tile(kind: Kind, tile: &Tile) {
+                // SAFETY: the caller's promise.
+                unsafe { run::<$lanes>(kind, tile) }
+            }
+            /// # Safety
+            /// See [`super::unpack`]; the machine must have the instructions.
+            $(#[target_feature(enable = $features)])?
+            pub unsafe fn unpack(from: *const u8, vectors: usize, to: *mut u8) {
+                // SAFETY: the caller's promise.
+                unsafe { super::unpack::<$lanes>(from, vectors, to) }
+            }
+        }
+    };
+}
+compiled!(portable, super::super::lanes::Portable,);
+#[cfg(target_arch = "x86_64")]
+compiled!(avx512_vnni, super::super::x86::Wide<true, false>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+compiled!(avx512, super::super::x86::Wide<false, false>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+compiled!(avx2, super::super::x86::Narrow, "avx2,fma,f16c");
+
+/// The functions of an instruction set.
+#[derive(Clone, Copy)]
+pub(super) struct Functions {
+    pub tile: unsafe fn(Kind, &Tile),
+    pub unpack: unsafe fn(*const u8, usize, *mut u8),
+    /// Rows of the largest tile.
+    pub rows: usize,
+}
+
+/// Those of the instruction set in use on this thread.
+pub(super) fn functions() -> Functions {
+    use crate::cpu::Isa;
+    match crate::cpu::isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => {
+            Functions { tile: avx512_vnni::tile, unpack: avx512_vnni::unpack, rows: 6 }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Avx512 => Functions { tile: avx512::tile, unpack: avx512::unpack, rows: 6 },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if is_x86_feature_detected!("f16c") => Functions { tile: avx2::tile, unpack: avx2::unpack, rows: 4 },
+        _ => Functions { tile: portable::tile, unpack: portable::unpack, rows: 4 },
+    }
+}
