@@ -40,6 +40,8 @@ pub(super) trait Lanes: Copy + 'static {
     fn multiply(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a * b + c` of floats, rounded once.
     fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// The odd numbers of bf16 pairs, and the even ones, as f32.
+    fn halves(pairs: Self::Vector) -> (Self::Vector, Self::Vector);
     /// `sum + a.odd * b.odd`, then `+ a.even * b.even`, of bf16 pairs, each rounded once.
     fn dot_pairs(a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector;
 }
@@ -112,9 +114,11 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     fn dot_pairs(a: [u32; 16], b: [u32; 16], sum: [u32; 16]) -> [u32; 16] {
-        let odd = |v: u32| v & 0xFFFF_0000;
-        let even = |v: u32| v << 16;
-        let sum = Self::fma(Self::map(a, odd), Self::map(b, odd), sum);
-        Self::fma(Self::map(a, even), Self::map(b, even), sum)
+        let ((a_odd, a_even), (b_odd, b_even)) = (Self::halves(a), Self::halves(b));
+        Self::fma(a_even, b_even, Self::fma(a_odd, b_odd, sum))
+    }
+    #[inline(always)]
+    fn halves(pairs: [u32; 16]) -> ([u32; 16], [u32; 16]) {
+        (Self::map(pairs, |v| v & 0xFFFF_0000), Self::map(pairs, |v| v << 16))
     }
 }

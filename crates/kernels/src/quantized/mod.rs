@@ -10,6 +10,7 @@
 //! take them. A product of few rows reads each weight once from memory; of many rows, a piece of the inputs that stays in
 //! the first cache serves them all, and weights of half a byte are unpacked once for it.
 
+mod bf16;
 pub mod half;
 mod lanes;
 mod pack;
@@ -23,6 +24,7 @@ use std::ops::Range;
 use crate::buffer::Scratch;
 use crate::matmul::assert_len;
 use crate::pool::{self, SharedMut, parallel};
+pub use bf16::Bf16Weight;
 pub use pack::{Block, Layout, Values, Weight};
 pub use rows::Rows;
 use tile::{Activations, Functions, Kind, PANEL, Tile, Weights, functions};

@@ -5,8 +5,6 @@ use super::lanes::Lanes;
 
 /// Outputs of a panel.
 pub(super) const PANEL: usize = 16;
-/// Rows of the largest tile of any instruction set.
-pub(super) const ROWS_MAX: usize = 6;
 /// How far ahead of their use weights are asked for, in bytes of a panel.
 const AHEAD: usize = 2048;
 

@@ -8,6 +8,9 @@ use std::arch::x86_64::*;
 
 use super::lanes::Lanes;
 
+/// The upper half of 32 bits.
+const UPPER: i32 = 0xFFFF_0000_u32 as i32;
+
 /// AVX-512; with `VNNI`, products of bytes in one instruction, and with `BF16`, of bf16 pairs.
 #[derive(Clone, Copy)]
 pub(super) struct Wide<const VNNI: bool, const BF16: bool>;
@@ -82,10 +85,13 @@ impl<const VNNI: bool, const BF16: bool> Lanes for Wide<VNNI, BF16> {
                 let (a, b) = (std::mem::transmute::<__m512i, __m512bh>(a), std::mem::transmute::<__m512i, __m512bh>(b));
                 return _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum), a, b));
             }
-            let upper = _mm512_set1_epi32(0xFFFF_0000_u32 as i32);
-            let sum = Self::fma(_mm512_and_si512(a, upper), _mm512_and_si512(b, upper), sum);
-            Self::fma(_mm512_slli_epi32::<16>(a), _mm512_slli_epi32::<16>(b), sum)
         }
+        let ((a_odd, a_even), (b_odd, b_even)) = (Self::halves(a), Self::halves(b));
+        Self::fma(a_even, b_even, Self::fma(a_odd, b_odd, sum))
+    }
+    #[inline(always)]
+    fn halves(pairs: __m512i) -> (__m512i, __m512i) {
+        unsafe { (_mm512_and_si512(pairs, _mm512_set1_epi32(UPPER)), _mm512_slli_epi32::<16>(pairs)) }
     }
 }
 
@@ -170,12 +176,12 @@ impl Lanes for Narrow {
     }
     #[inline(always)]
     fn dot_pairs(a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector {
-        let upper = Self::splat(0xFFFF_0000_u32 as i32);
-        let odd_a = both!(v = a, u = upper; _mm256_and_si256(v, u));
-        let odd_b = both!(v = b, u = upper; _mm256_and_si256(v, u));
-        let sum = Self::fma(odd_a, odd_b, sum);
-        let even_a = both!(v = a; _mm256_slli_epi32::<16>(v));
-        let even_b = both!(v = b; _mm256_slli_epi32::<16>(v));
-        Self::fma(even_a, even_b, sum)
+        let ((a_odd, a_even), (b_odd, b_even)) = (Self::halves(a), Self::halves(b));
+        Self::fma(a_even, b_even, Self::fma(a_odd, b_odd, sum))
+    }
+    #[inline(always)]
+    fn halves(pairs: Self::Vector) -> (Self::Vector, Self::Vector) {
+        let odd = both!(v = pairs; _mm256_and_si256(v, _mm256_set1_epi32(UPPER)));
+        (odd, both!(v = pairs; _mm256_slli_epi32::<16>(v)))
     }
 }
