@@ -44,11 +44,13 @@ fn main() {
 }
 
 fn weight([inputs, outputs]: [usize; 2], values: Values) -> Weight {
-    let fill = |output: usize, number: usize, to: &mut Block| {
+    let fill = |output: usize, to: &mut [Block]| {
         let least = if values == Values::FourMin { 0 } else { -8 };
-        to.values = std::array::from_fn(|i| ((output * 7 + number * 5 + i * 3) % 16) as i8 + least);
-        to.scales = [0.01; 2];
-        to.mins = [-0.02; 2];
+        for (number, to) in to.iter_mut().enumerate() {
+            to.values = std::array::from_fn(|i| ((output * 7 + number * 5 + i * 3) % 16) as i8 + least);
+            to.scales = [0.01; 2];
+            to.mins = [-0.02; 2];
+        }
     };
     Weight::pack([outputs, inputs], Layout { values, parts: 1 }, None, fill)
 }

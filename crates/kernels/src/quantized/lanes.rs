@@ -102,7 +102,7 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn load_fp16(from: *const u16) -> [u32; 16] {
         // SAFETY: the caller's promise.
-        unsafe { from.cast::<[u16; 16]>().read_unaligned() }.map(|half| super::half::to_f32(half).to_bits())
+        unsafe { from.cast::<[u16; 16]>().read_unaligned() }.map(|half| crate::blocks::f16_to_f32(half).to_bits())
     }
     #[inline(always)]
     fn multiply(a: [u32; 16], b: [u32; 16]) -> [u32; 16] {

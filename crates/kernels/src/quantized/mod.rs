@@ -11,7 +11,7 @@
 //! the first cache serves them all, and weights of half a byte are unpacked once for it.
 
 mod bf16;
-pub mod half;
+mod from_blocks;
 mod lanes;
 mod pack;
 mod rows;

@@ -1,8 +1,8 @@
 //! Weights in the layout of the kernels.
 
-use super::half;
 use super::tile::{Kind, PANEL};
 use super::{BLOCK, PARTS};
+use crate::blocks::{f16_to_f32, f32_to_f16};
 use crate::buffer::Buffer;
 use crate::pool::{SharedMut, parallel};
 
@@ -88,7 +88,8 @@ impl Layout {
 }
 
 impl Weight {
-    /// Packs a map whose blocks `block(output, number, to)` gives. `factors`, one for each output, multiply its results.
+    /// Packs a map whose blocks `fill(output, blocks)` gives, which finds them zero. `factors`, one for each output,
+    /// multiply its results.
     ///
     /// # Panics
     /// If a layout has not 1 or 2 parts, or there is not one factor for each output.
@@ -96,7 +97,7 @@ impl Weight {
         [outputs, inputs]: [usize; 2],
         layout: Layout,
         factors: Option<&[f32]>,
-        block: impl Fn(usize, usize, &mut Block) + Sync,
+        fill: impl Fn(usize, &mut [Block]) + Sync,
     ) -> Self {
         assert!((1..=PARTS).contains(&layout.parts), "a block of {} parts", layout.parts);
         assert!(factors.is_none_or(|factors| factors.len() == outputs), "one factor for each of {outputs} outputs");
@@ -125,7 +126,7 @@ impl Weight {
                 let output = panel * PANEL + lane;
                 column.fill(Block::ZERO);
                 if lane < own {
-                    column.iter_mut().enumerate().for_each(|(number, to)| block(output, number, to));
+                    fill(output, &mut column);
                 }
                 let factor = factors.map_or(1.0, |factors| if lane < own { factors[output] } else { 0.0 });
                 out.put(layout, output, &column, factor);
@@ -158,31 +159,34 @@ impl Weight {
         self.inputs.div_ceil(BLOCK)
     }
 
-    /// The weights of one output, as f32.
-    pub fn dequantized(&self, output: usize) -> Vec<f32> {
-        let (panel, lane, blocks) = (output / PANEL, output % PANEL, self.blocks());
-        let part_len = BLOCK / self.layout.parts;
-        (0..self.inputs)
-            .map(|input| {
-                let part = (panel * blocks * self.layout.parts + input / part_len) * PANEL + lane;
-                let scale = half::to_f32(self.scales[part]);
-                let min = self.mins.as_ref().map_or(0.0, |mins| half::to_f32(mins[part]));
-                let value = f32::from(self.value(panel, lane, input));
-                (value.mul_add(scale, min)) * self.factors[output]
-            })
-            .collect()
+    /// Writes the weights of one output, as f32.
+    ///
+    /// # Panics
+    /// If there is no such output, or `to` has not one element for each input.
+    pub fn dequantize(&self, output: usize, to: &mut [f32]) {
+        assert!(output < self.outputs && to.len() == self.inputs, "output {output} of {}", self.outputs);
+        let (panel, lane, parts) = (output / PANEL, output % PANEL, self.blocks() * self.layout.parts);
+        let bytes = self.blocks() * self.layout.block_bytes();
+        let values = &self.values[panel * bytes..][..bytes];
+        let (zero, factor) = (i16::from(self.layout.zero()), self.factors[output]);
+        for (part, to) in to.chunks_mut(BLOCK / self.layout.parts).enumerate() {
+            let at = (panel * parts + part) * PANEL + lane;
+            let scale = f16_to_f32(self.scales[at]);
+            let min = self.mins.as_ref().map_or(0.0, |mins| f16_to_f32(mins[at]));
+            for (i, to) in to.iter_mut().enumerate() {
+                let input = part * (BLOCK / self.layout.parts) + i;
+                let value = i16::from(self.byte(values, lane, input)) - zero;
+                *to = (f32::from(value) * scale + min) * factor;
+            }
+        }
     }
 
-    fn value(&self, panel: usize, lane: usize, input: usize) -> i16 {
+    /// A value of a panel, as it lies there.
+    fn byte(&self, panel: &[u8], lane: usize, input: usize) -> u8 {
         let (quad, byte) = (input / 4, input % 4);
-        let start = panel * self.blocks() * self.layout.block_bytes();
-        let zero = i16::from(self.layout.zero());
         match self.layout.kind() {
-            Kind::Eight => i16::from(self.values[start + quad * 64 + lane * 4 + byte]) - zero,
-            _ => {
-                let both = self.values[start + quad / 2 * 64 + lane * 4 + byte];
-                i16::from(if quad % 2 == 0 { both & 15 } else { both >> 4 }) - zero
-            }
+            Kind::Eight => panel[quad * 64 + lane * 4 + byte],
+            _ => (panel[quad / 2 * 64 + lane * 4 + byte] >> (4 * (quad % 2))) & 15,
         }
     }
 }
@@ -213,9 +217,9 @@ impl Shared {
             put_values(layout, &block.values, lane, values);
             for part in 0..layout.parts {
                 let at = (number * layout.parts + part) * PANEL + lane;
-                scales[at] = half::from_f32(block.scales[part] / own);
+                scales[at] = f32_to_f16(block.scales[part] / own);
                 if layout.has_mins() {
-                    mins[at] = half::from_f32(block.mins[part] / own);
+                    mins[at] = f32_to_f16(block.mins[part] / own);
                 }
             }
         }
@@ -248,7 +252,7 @@ fn common_factor(layout: Layout, column: &[Block]) -> f32 {
             (0..layout.parts).flat_map(move |part| [block.scales[part], mins[part]])
         })
     };
-    if numbers().all(|number| half::to_f32(half::from_f32(number)).to_bits() == number.to_bits()) {
+    if numbers().all(|number| f16_to_f32(f32_to_f16(number)).to_bits() == number.to_bits()) {
         return 1.0;
     }
     let largest = numbers().fold(0.0f32, |largest, number| largest.max(number.abs()));

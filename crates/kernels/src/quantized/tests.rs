@@ -1,4 +1,5 @@
 use super::*;
+use crate::blocks::{f16_to_f32, f32_to_f16};
 use crate::reference;
 use crate::testing::{random, same_everywhere};
 
@@ -29,10 +30,16 @@ fn block(layout: Layout, seed: u64, output: usize, number: usize) -> Block {
     let mut block = Block { values: [0; BLOCK], scales: [0.0; PARTS], mins: [0.0; PARTS] };
     block.values = std::array::from_fn(|i| value(chance[i]));
     // Exact in fp16, some of them tiny.
-    let half = |x: f32| half::to_f32(half::from_f32(x * if number % 3 == 0 { 1e-4 } else { 1.0 }));
+    let half = |x: f32| f16_to_f32(f32_to_f16(x * if number % 3 == 0 { 1e-4 } else { 1.0 }));
     block.scales = std::array::from_fn(|i| half(chance[BLOCK + i]));
     block.mins = std::array::from_fn(|i| half(chance[BLOCK + PARTS + i]));
     block
+}
+
+fn row_of(weight: &Weight, output: usize) -> Vec<f32> {
+    let mut row = vec![0.0; weight.inputs()];
+    weight.dequantize(output, &mut row);
+    row
 }
 
 fn expected(layout: Layout, seed: u64, x: &Rows, outputs: usize, factors: &[f32]) -> Vec<f32> {
@@ -67,7 +74,9 @@ fn products_are_their_definition_everywhere() {
         for layout in LAYOUTS {
             let mut x = Rows::default();
             let got = same_everywhere(|| {
-                let fill = |output: usize, number: usize, to: &mut Block| *to = block(layout, 3, output, number);
+                let fill = |output: usize, to: &mut [Block]| {
+                    to.iter_mut().enumerate().for_each(|(number, to)| *to = block(layout, 3, output, number));
+                };
                 let weight = Weight::pack([outputs, inputs], layout, Some(&factors), fill);
                 let mut x = Rows::default();
                 x.quantize(&x_numbers, inputs);
@@ -85,9 +94,11 @@ fn products_are_their_definition_everywhere() {
 #[test]
 fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions_too() {
     let layout = Layout { values: Values::Eight, parts: 1 };
-    let fill = |output: usize, number: usize, to: &mut Block| {
-        to.values = std::array::from_fn(|i| (output * 37 + number * 32 + i) as u8 as i8);
-        to.scales = [1.0; PARTS];
+    let fill = |output: usize, to: &mut [Block]| {
+        for (number, to) in to.iter_mut().enumerate() {
+            to.values = std::array::from_fn(|i| (output * 37 + number * 32 + i) as u8 as i8);
+            to.scales = [1.0; PARTS];
+        }
     };
     let weight = Weight::pack([16, 256], layout, None, fill);
     let mut x = Rows::default();
@@ -103,7 +114,7 @@ fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions
         assert_eq!(plain, y);
     }
     let by_hand = |output: usize| {
-        let weights = weight.dequantized(output);
+        let weights = row_of(&weight, output);
         x.dequantized(0).iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(w)).sum::<f64>()
     };
     for (output, &y) in y.iter().enumerate() {
@@ -114,7 +125,9 @@ fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions
 #[test]
 fn several_maps_share_their_rows_and_each_piece_is_finished_once() {
     let layout = Layout { values: Values::Four, parts: 1 };
-    let fill = |output: usize, number: usize, to: &mut Block| *to = block(layout, 5, output, number);
+    let fill = |output: usize, to: &mut [Block]| {
+        to.iter_mut().enumerate().for_each(|(number, to)| *to = block(layout, 5, output, number));
+    };
     let weights = [40, 7, 128].map(|outputs| Weight::pack([outputs, 64], layout, None, fill));
     let x_numbers = random(1, 9 * 64);
     let mut x = Rows::default();
@@ -138,14 +151,16 @@ fn several_maps_share_their_rows_and_each_piece_is_finished_once() {
 fn scales_beyond_the_range_of_fp16_are_kept_by_a_factor() {
     let layout = Layout { values: Values::EightMin, parts: 1 };
     for size in [1e-20f32, 3e-6, 7.7e9] {
-        let fill = |output: usize, number: usize, to: &mut Block| {
-            *to = block(layout, 5, output, number);
-            to.scales = [size * (1.0 + number as f32 / 3.0); PARTS];
-            to.mins = [-size * 3.3; PARTS];
+        let fill = |output: usize, to: &mut [Block]| {
+            for (number, to) in to.iter_mut().enumerate() {
+                *to = block(layout, 5, output, number);
+                to.scales = [size * (1.0 + number as f32 / 3.0); PARTS];
+                to.mins = [-size * 3.3; PARTS];
+            }
         };
         let weight = Weight::pack([3, 128], layout, None, fill);
         for output in 0..3 {
-            for (input, got) in weight.dequantized(output).into_iter().enumerate() {
+            for (input, got) in row_of(&weight, output).into_iter().enumerate() {
                 let block = block(layout, 5, output, input / BLOCK);
                 let value = f32::from(block.values[input % BLOCK]);
                 let expected = size * (1.0 + (input / BLOCK) as f32 / 3.0) * value - size * 3.3;
@@ -175,5 +190,46 @@ fn activations_are_rounded_to_half_a_step_and_what_is_not_finite_shows() {
         x.quantize(&numbers, 70);
         assert!(x.dequantized(3).iter().all(|x| x.is_nan()));
         assert_eq!(x.dequantized(2), restored[140..210]);
+    }
+}
+
+#[test]
+fn every_format_of_blocks_keeps_its_weights_and_multiplies_close_to_f64() {
+    use crate::blocks::{self, BlockFormat};
+    for format in BlockFormat::ALL.into_iter().filter(|format| !format.is_float()) {
+        let (outputs, inputs) = (19, 512);
+        let mut bytes = vec![0u8; format.bytes_of(outputs * inputs).unwrap()];
+        let chance = random(11, bytes.len());
+        bytes.iter_mut().zip(&chance).for_each(|(byte, x)| *byte = ((x + 1.0) * 128.0) as u8);
+        // Scales are halves, which chance would make infinite: their upper bytes become those of small numbers.
+        for block in bytes.chunks_exact_mut(format.block_bytes()) {
+            let (spread, len) = (random(u64::from(block[0]), 4), block.len());
+            for (at, spread) in [0, 2, len - 2, len - 4].into_iter().zip(spread) {
+                block[at..at + 2].copy_from_slice(&f32_to_f16(spread * 0.05).to_le_bytes());
+            }
+            if format == BlockFormat::Q8K {
+                block[..4].copy_from_slice(&0.013f32.to_le_bytes());
+            }
+        }
+        let mut plain = vec![0.0; outputs * inputs];
+        blocks::dequantize(format, &bytes, &mut plain);
+        let weight = Weight::from_blocks(format, &bytes, [outputs, inputs]);
+        for output in 0..outputs {
+            let largest = plain[output * inputs..][..inputs].iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+            for (input, w) in row_of(&weight, output).into_iter().enumerate() {
+                let expected = plain[output * inputs + input];
+                assert!((w - expected).abs() <= 1e-3 * largest, "{format} {output} {input}: {w} for {expected}");
+            }
+        }
+        let mut x = Rows::default();
+        x.quantize(&random(12, inputs), inputs);
+        let mut y = vec![0.0; outputs];
+        products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
+        let row = x.dequantized(0);
+        for (output, &y) in y.iter().enumerate() {
+            let terms = row.iter().zip(row_of(&weight, output)).map(|(x, w)| f64::from(*x) * f64::from(w));
+            let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+            assert!((f64::from(y) - sum).abs() <= 1e-5 * size, "{format} {output}: {y} for {sum}");
+        }
     }
 }
