@@ -338,19 +338,15 @@ fn functions() -> Functions {
     let numbers = Functions { tile: portable, pack: numbers, x_pair: 2, rows: 4 };
     match crate::cpu::isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 if pairs_are_fast() => Functions { tile: paired, pack: pairs, x_pair: 1, rows: 6 },
+        Isa::Avx512Bf16 if crate::cpu::bf16_pairs_are_fast() => {
+            Functions { tile: paired, pack: pairs, x_pair: 1, rows: 6 }
+        }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 | Isa::Avx512 => Functions { tile: wide, rows: 6, ..numbers },
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => Functions { tile: narrow, ..numbers },
         _ => numbers,
     }
-}
-
-/// Whether the instruction for pairs is worth more than two multiply-adds.
-#[cfg(target_arch = "x86_64")]
-fn pairs_are_fast() -> bool {
-    true
 }
 
 #[cfg(test)]
