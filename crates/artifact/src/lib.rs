@@ -22,6 +22,7 @@
 
 pub mod checkpoints;
 pub mod error;
+pub mod gguf;
 pub mod keys;
 pub mod lineage;
 pub mod manifest;

@@ -170,6 +170,7 @@ impl<'a> Tally<'a> {
         let path = || self.source.path().to_owned();
         let values = match self.source.weight(slot)? {
             WeightData::F32(values) => values,
+            floats @ WeightData::Blocks { format, .. } if format.is_float() => floats.into_f32(),
             _ => return Err(Error::Quantized { path: path(), tensor: slot.name.clone() }),
         };
         if let Some(&found) = values.iter().find(|value| !value.is_finite()) {
@@ -181,7 +182,7 @@ impl<'a> Tally<'a> {
             self.bytes_after += 4 * values.len() as u64;
             return Ok(WeightData::F32(values));
         };
-        self.bytes_after += bytes(&quantized);
+        self.bytes_after += quantized.bytes() as u64;
         self.tensors.push(TensorError::between(&slot.name, &values, &quantized.clone().into_f32()));
         Ok(quantized)
     }
@@ -210,13 +211,6 @@ impl<'a> Tally<'a> {
             largest_error: largest.cloned(),
             tensors: self.tensors,
         }
-    }
-}
-
-fn bytes(data: &WeightData) -> u64 {
-    match data {
-        WeightData::F32(values) => 4 * values.len() as u64,
-        WeightData::I8 { values, scales } => (values.len() + 4 * scales.len()) as u64,
     }
 }
 

@@ -106,7 +106,8 @@ fn written_blocks_have_small_errors() {
 #[test]
 fn unusual_blocks_are_written_too() {
     let tiny = f32::from_bits(1);
-    let cases: [(&str, f64, fn(usize) -> f32); 7] = [
+    type Weight = fn(usize) -> f32;
+    let cases: [(&str, f64, Weight); 7] = [
         ("zeros", 0.0, |_| 0.0),
         ("all the same", 0.08, |_| 0.3),
         ("all the same, below zero", 0.08, |_| -0.3),

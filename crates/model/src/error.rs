@@ -17,6 +17,14 @@ pub enum Error {
     /// A `config.json` that cannot be understood.
     #[error("config.json: {0}")]
     Config(String),
+    /// A GGUF file whose model cannot be understood.
+    #[error("{}: {what}", path.display())]
+    Gguf {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// An index of weights in several files that cannot be understood.
     #[error("model.safetensors.index.json: {0}")]
     Index(String),

@@ -1,16 +1,19 @@
-//! A model read from a Hugging Face folder, and laid out as one.
+//! A model read from a Hugging Face folder or a GGUF file, and laid out as such a folder.
 //!
 //! Weights may be f32, f16 or bf16, or int8 with one scale for each output as Hugging Face's `compressed-tensors`
-//! lays them out: `NAME` in I8 beside `NAME_scale`. They lie in one file, or in several with an index.
+//! lays them out: `NAME` in I8 beside `NAME_scale`. They lie in one file, or in several with an index. What GGUF
+//! files hold says [`crate::gguf`].
 
 use std::path::PathBuf;
 
 use luban_artifact::safetensors::{Dtype, TensorView};
 use luban_artifact::{ArtifactWriter, ModelFiles};
+use luban_kernels::blocks::{self, BlockFormat};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::families::{Family, Layout, read_config};
+use crate::gguf;
 use crate::shards::{self, FileTensors, Shards};
 use crate::spec::Spec;
 use crate::weights::Slot;
@@ -36,9 +39,34 @@ pub enum WeightData {
         /// One for each row.
         scales: Vec<f32>,
     },
+    /// In blocks, row after row, as GGUF files hold them.
+    Blocks {
+        /// Their format.
+        format: BlockFormat,
+        /// rows × columns, in whole blocks.
+        bytes: Vec<u8>,
+    },
 }
 
 impl WeightData {
+    /// How many values there are.
+    pub fn elements(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I8 { values, .. } => values.len(),
+            Self::Blocks { format, bytes } => bytes.len() / format.block_bytes() * format.block_len(),
+        }
+    }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32(values) => 4 * values.len(),
+            Self::I8 { values, scales } => values.len() + 4 * scales.len(),
+            Self::Blocks { bytes, .. } => bytes.len(),
+        }
+    }
+
     /// The values as f32, scales applied.
     pub fn into_f32(self) -> Vec<f32> {
         match self {
@@ -49,36 +77,55 @@ impl WeightData {
                     |(row, scale): (&[i8], f32)| row.iter().map(move |&v| f32::from(v) * scale).collect::<Vec<_>>();
                 values.chunks(columns.max(1)).zip(scales).flat_map(row).collect()
             }
+            Self::Blocks { format, ref bytes } => {
+                let mut values = vec![0.0; self.elements()];
+                blocks::dequantize(format, bytes, &mut values);
+                values
+            }
         }
     }
 }
 
-/// A model's folder, opened and checked: every weight of the spec is there in its shape.
+/// A model's folder or file, opened and checked: every weight of the spec is there in its shape.
 #[derive(Debug)]
 pub struct Source {
     family: &'static Family,
     spec: Spec,
     config: Value,
-    weights: Shards,
+    weights: Weights,
     path: PathBuf,
 }
 
-/// Opens a model's folder.
+/// Where weights lie.
+#[derive(Debug)]
+enum Weights {
+    /// In safetensors.
+    Folder(Shards),
+    /// In a GGUF file.
+    Gguf(gguf::Weights),
+}
+
+/// Opens a model's folder or file.
 ///
 /// # Errors
 /// If the configuration is not one that this program knows, or a weight is missing or of another shape.
 pub fn read(files: &ModelFiles) -> Result<Source, Error> {
-    let (family, spec, config) = read_config(&files.read(CONFIG)?)?;
-    let weights = Shards::open(files)?;
-    let source = Source { family, spec, config, weights, path: files.dir().to_owned() };
-    for slot in crate::weights::slots(&source.spec) {
-        source.locate(&slot)?;
+    let path = files.dir().to_owned();
+    if let Some(file) = files.gguf()? {
+        let gguf::Read { family, spec, config, weights } = gguf::read(file)?;
+        crate::weights::slots(&spec).iter().try_for_each(|slot| weights.check(slot))?;
+        return Ok(Source { family, spec, config, weights: Weights::Gguf(weights), path });
     }
-    Ok(source)
+    let (family, spec, config) = read_config(&files.read(CONFIG)?)?;
+    let shards = Shards::open(files)?;
+    for slot in crate::weights::slots(&spec) {
+        locate(family, &shards, &slot)?;
+    }
+    Ok(Source { family, spec, config, weights: Weights::Folder(shards), path })
 }
 
 impl Source {
-    /// The family whose layout the folder has.
+    /// The family whose layout the folder has, or would have.
     pub fn family(&self) -> &'static Family {
         self.family
     }
@@ -93,14 +140,25 @@ impl Source {
         &self.config
     }
 
-    /// The folder.
+    /// The folder or file.
     pub fn path(&self) -> &std::path::Path {
         &self.path
     }
 
     /// Bytes of all tensors in the files.
     pub fn weight_bytes(&self) -> u64 {
-        self.weights.bytes()
+        match &self.weights {
+            Weights::Folder(shards) => shards.bytes(),
+            Weights::Gguf(weights) => weights.bytes(),
+        }
+    }
+
+    /// The format that a weight has in a GGUF file; `None` in a folder.
+    pub fn block_format(&self, slot: &Slot) -> Option<BlockFormat> {
+        match &self.weights {
+            Weights::Folder(_) => None,
+            Weights::Gguf(weights) => weights.format(slot),
+        }
     }
 
     /// Reads one weight.
@@ -108,10 +166,14 @@ impl Source {
     /// # Errors
     /// If its type is not one that this program reads.
     pub fn weight(&self, slot: &Slot) -> Result<WeightData, Error> {
-        let (name, layout, view) = self.locate(slot)?;
+        let shards = match &self.weights {
+            Weights::Folder(shards) => shards,
+            Weights::Gguf(weights) => return weights.weight(slot),
+        };
+        let (name, layout, view) = locate(self.family, shards, slot)?;
         let rows = slot.shape[0];
         if let Some(values) = view.to_i8() {
-            let scales = self.scales(&name, layout, rows)?;
+            let scales = scales(shards, &name, layout, rows)?;
             return Ok(WeightData::I8 { values: arranged(&values, view.shape, layout, slot), scales });
         }
         let values = view.to_f32().ok_or_else(|| Error::Weight {
@@ -125,44 +187,44 @@ impl Source {
             _ => arranged(&values, view.shape, layout, slot),
         }))
     }
+}
 
-    /// A weight's name, layout and tensor, its shape checked.
-    fn locate(&self, slot: &Slot) -> Result<(String, Layout, TensorView<'_>), Error> {
-        let place = self.family.place(slot);
-        let bare = place.name.strip_prefix(self.family.body_prefix);
-        let name = match bare {
-            Some(bare) if !self.weights.contains(&place.name) && self.weights.contains(bare) => bare.to_owned(),
-            _ => place.name,
-        };
-        let expected = file_shape(slot, place.layout);
-        let fail = |found: String| Error::Weight { name: name.clone(), expected: format!("{expected:?}"), found };
-        if !self.weights.contains(&name) {
-            return Err(fail("no such tensor".into()));
-        }
-        let view = self.weights.tensor(&name)?;
-        if view.shape != expected {
-            return Err(fail(format!("{:?}", view.shape)));
-        }
-        Ok((name, place.layout, view))
+/// A weight's name, layout and tensor, its shape checked.
+fn locate<'a>(family: &Family, shards: &'a Shards, slot: &Slot) -> Result<(String, Layout, TensorView<'a>), Error> {
+    let place = family.place(slot);
+    let bare = place.name.strip_prefix(family.body_prefix);
+    let name = match bare {
+        Some(bare) if !shards.contains(&place.name) && shards.contains(bare) => bare.to_owned(),
+        _ => place.name,
+    };
+    let expected = file_shape(slot, place.layout);
+    let fail = |found: String| Error::Weight { name: name.clone(), expected: format!("{expected:?}"), found };
+    if !shards.contains(&name) {
+        return Err(fail("no such tensor".into()));
     }
+    let view = shards.tensor(&name)?;
+    if view.shape != expected {
+        return Err(fail(format!("{:?}", view.shape)));
+    }
+    Ok((name, place.layout, view))
+}
 
-    fn scales(&self, name: &str, layout: Layout, rows: usize) -> Result<Vec<f32>, Error> {
-        let name = format!("{name}{SCALE_SUFFIX}");
-        let all = match self.weights.contains(&name) {
-            true => self.weights.to_f32(&name)?,
-            false => Vec::new(),
-        };
-        let (start, expected) = match layout {
-            Layout::TransposedThird { part } => (part * rows, 3 * rows),
-            Layout::Part { part, of } => (part * rows, of * rows),
-            _ => (0, rows),
-        };
-        if all.len() != expected || all.iter().any(|scale| !scale.is_finite()) {
-            let found = if all.is_empty() { "no such tensor".into() } else { format!("{} values", all.len()) };
-            return Err(Error::Weight { name, expected: format!("{expected} finite scales"), found });
-        }
-        Ok(all[start..start + rows].to_vec())
+fn scales(shards: &Shards, name: &str, layout: Layout, rows: usize) -> Result<Vec<f32>, Error> {
+    let name = format!("{name}{SCALE_SUFFIX}");
+    let all = match shards.contains(&name) {
+        true => shards.to_f32(&name)?,
+        false => Vec::new(),
+    };
+    let (start, expected) = match layout {
+        Layout::TransposedThird { part } => (part * rows, 3 * rows),
+        Layout::Part { part, of } => (part * rows, of * rows),
+        _ => (0, rows),
+    };
+    if all.len() != expected || all.iter().any(|scale| !scale.is_finite()) {
+        let found = if all.is_empty() { "no such tensor".into() } else { format!("{} values", all.len()) };
+        return Err(Error::Weight { name, expected: format!("{expected} finite scales"), found });
     }
+    Ok(all[start..start + rows].to_vec())
 }
 
 /// The shape that a weight has in the family's files.
@@ -249,6 +311,7 @@ pub fn export_with(
 fn place(tensors: &mut FileTensors, family: &Family, slot: &Slot, data: WeightData) {
     let place = family.place(slot);
     match data {
+        WeightData::Blocks { .. } => self::place(tensors, family, slot, WeightData::F32(data.into_f32())),
         WeightData::F32(mut values) => {
             if place.layout == Layout::OneLess {
                 values.iter_mut().for_each(|value| *value -= 1.0);

@@ -5,6 +5,7 @@
 //! - [`executor`]: the coarse operations that [`forward`] is made of, and their walk.
 //! - [`batch`]: ragged batches of sequences.
 //! - [`families`]: how Hugging Face configurations and weight names map to a spec; one file a family.
+//! - [`gguf`]: how GGUF files map to a spec, both ways.
 //! - [`recording`]: the executor that keeps what the backward pass needs.
 //! - [`training`]: a model with parameters and gradients.
 //! - [`io`]: a model read from, and laid out as, a Hugging Face folder.
@@ -22,10 +23,12 @@ pub mod batch;
 mod error;
 pub mod executor;
 pub mod families;
+pub mod gguf;
 pub mod io;
 pub mod lora;
 pub mod plan;
 pub mod recording;
+mod rotary;
 mod shards;
 pub mod spec;
 pub mod training;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::rotary;
+pub use crate::rotary::{RotaryScaling, Yarn};
 
 /// Bounds on every dimension, so that products of a hostile configuration stay far from overflow.
 pub const WIDTH_MAX: usize = 1 << 17;
@@ -118,51 +120,6 @@ pub enum Position {
     },
     /// A learned table is added to the embeddings.
     Learned,
-}
-
-/// How a rotation is stretched.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RotaryScaling {
-    /// Every wavelength is multiplied (Chen et al. 2023).
-    Linear {
-        /// By this.
-        factor: f64,
-    },
-    /// Long wavelengths are multiplied, short ones stay, those between go over (Llama 3.1).
-    Llama3 {
-        /// By this.
-        factor: f64,
-        /// Wavelengths above the old context over this are long.
-        low: f64,
-        /// Wavelengths below the old context over this are short.
-        high: f64,
-        /// The context that the rotation was trained with first.
-        context: usize,
-    },
-}
-
-impl RotaryScaling {
-    fn apply(self, frequency: f64) -> f64 {
-        match self {
-            Self::Linear { factor } => frequency / factor,
-            Self::Llama3 { factor, low, high, context } => {
-                let turns = context as f64 * frequency / std::f64::consts::TAU;
-                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                frequency * (kept + (1.0 - kept) / factor)
-            }
-        }
-    }
-
-    fn is_sound(self) -> bool {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        match self {
-            Self::Linear { factor } => positive(factor),
-            Self::Llama3 { factor, low, high, context } => {
-                positive(factor) && positive(low) && positive(high) && low < high && context <= CONTEXT_MAX
-            }
-        }
-    }
 }
 
 /// Layers that see near positions only (Child et al. 2019; Beltagy et al. 2020).
@@ -345,16 +302,19 @@ impl Spec {
         let Position::Rotary { theta } = self.position else { return None };
         let local = if apart { self.local.as_ref().and_then(|local| local.theta) } else { None };
         let (theta, scaling) = local.map_or((theta, self.rotary_scaling), |theta| (theta, None));
-        let frequency = |pair: usize| theta.powf(-2.0 * pair as f64 / self.head_width as f64);
-        let scaled = |frequency| scaling.map_or(frequency, |scaling| scaling.apply(frequency));
-        Some((0..self.head_width / 2).map(|pair| scaled(frequency(pair))).collect())
+        Some(rotary::frequencies(theta, scaling, self.head_width, self.context))
     }
 
     /// The factor on the products of queries and keys.
     pub fn attention_scale(&self) -> f32 {
-        match self.attention_scalar {
+        let scale = match self.attention_scalar {
             Some(scalar) => (1.0 / scalar.sqrt()) as f32,
             None => 1.0 / (self.head_width as f32).sqrt(),
+        };
+        // What stretches queries and keys alike comes out of their products.
+        match self.rotary_scaling {
+            Some(RotaryScaling::Yarn(yarn)) => scale * (yarn.attention * yarn.attention) as f32,
+            _ => scale,
         }
     }
 
@@ -431,6 +391,13 @@ impl Spec {
         }
         if let Some(scaling) = self.rotary_scaling.filter(|scaling| !scaling.is_sound()) {
             return fail("scaling of the rotation", format!("{scaling:?}"), "it needs numbers above 0, low below high");
+        }
+        if matches!(self.rotary_scaling, Some(RotaryScaling::Yarn(_))) && theta.is_some_and(|theta| theta <= 1.0) {
+            return fail("rotary base", format!("{theta:?}"), "YaRN needs one above 1");
+        }
+        let apart = (0..self.layers).any(|layer| self.rotates_apart(layer));
+        if apart && matches!(self.rotary_scaling, Some(RotaryScaling::Yarn(_))) {
+            return fail("scaling of the rotation", "YaRN".into(), "layers that rotate apart would be scaled too");
         }
         if self.position_offset > CONTEXT_MAX {
             return fail("offset of positions", self.position_offset.to_string(), "it must be at most 16777216");

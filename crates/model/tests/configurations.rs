@@ -164,7 +164,7 @@ fn modernbert() {
 fn what_this_program_does_not_compute_is_refused() {
     let scaling = |kind: &str| json!({ "rope_type": kind, "factor": 2.0 });
     for (config, field, value, expected) in [
-        (llama_3_2_1b(), "rope_scaling", scaling("yarn"), "yarn"),
+        (llama_3_2_1b(), "rope_scaling", scaling("longrope"), "longrope"),
         (llama_3_2_1b(), "rope_scaling", scaling("llama3"), "low_freq_factor"),
         (llama_3_2_1b(), "rope_scaling", json!({ "rope_type": "linear", "factor": 0.0 }), "above 0"),
         (llama_3_2_1b(), "rope_scaling", json!("twice"), "expected an object"),
@@ -237,4 +237,54 @@ fn no_value_of_any_field_breaks_the_reader() {
         }
     }
     assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
+}
+
+/// Made by `bench/rotary_vectors.py` with transformers.
+#[test]
+fn scaled_rotations_turn_as_in_transformers() {
+    let cases: Value = serde_json::from_str(include_str!("vectors/rotary.json")).unwrap();
+    for case in cases.as_array().unwrap() {
+        let scaling = &case["config"]["rope_scaling"];
+        let spec = spec(with(case["config"].clone(), "tie_word_embeddings", json!(true)));
+        let found = spec.rotary_frequencies(false).unwrap();
+        let expected: Vec<f64> = serde_json::from_value(case["inverse_frequencies"].clone()).unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (pair, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert!((found / expected - 1.0).abs() < 2e-6, "{scaling}, pair {pair}: {found}, not {expected}");
+        }
+        let attention = case["attention_factor"].as_f64().unwrap();
+        let plain = Spec { rotary_scaling: None, ..spec.clone() }.attention_scale();
+        assert_eq!(spec.attention_scale(), plain * (attention * attention) as f32, "{scaling}");
+        let (_, again, _) = read_config(&serde_json::to_vec(&config_of(&spec)).unwrap()).unwrap();
+        assert_eq!(again, spec, "{scaling}: written and read again");
+    }
+}
+
+fn config_of(spec: &Spec) -> Value {
+    let family = luban_model::families::Family::for_spec(spec).unwrap();
+    (family.config)(spec)
+}
+
+#[test]
+fn impossible_scalings_are_refused() {
+    let scaled = |scaling: Value| error(with(llama_3_2_1b(), "rope_scaling", scaling));
+    let yarn = |fields: Value| {
+        let mut scaling = json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192 });
+        scaling.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        scaled(scaling)
+    };
+    for fields in [
+        json!({ "factor": 0.0 }),
+        json!({ "factor": -1.0 }),
+        json!({ "original_max_position_embeddings": 0 }),
+        json!({ "beta_fast": 1.0, "beta_slow": 2.0 }),
+        json!({ "attention_factor": 0.0 }),
+    ] {
+        assert!(yarn(fields.clone()).contains("scaling of the rotation"), "{fields}");
+    }
+    assert!(scaled(json!({ "rope_type": "dynamic", "factor": 0.5 })).contains("scaling of the rotation"));
+    assert!(scaled(json!({ "rope_type": "longrope" })).contains("linear, dynamic, llama3 and yarn only"));
+    let base = with(llama_3_2_1b(), "rope_theta", json!(1.0));
+    let yarn = json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192 });
+    assert!(error(with(base, "rope_scaling", yarn)).contains("rotary base"));
 }

@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("luban-kernels", &[]),
     ("luban-tensor", &["luban-base", "luban-kernels"]),
     ("luban-text", &["luban-base"]),
-    ("luban-artifact", &["luban-base"]),
+    ("luban-artifact", &["luban-base", "luban-kernels"]),
     ("luban-model", &["luban-base", "luban-kernels", "luban-tensor", "luban-artifact"]),
     ("luban-data", &["luban-base", "luban-text", "luban-artifact"]),
     ("luban-engine", &["luban-base", "luban-kernels", "luban-artifact", "luban-model", "luban-text"]),

@@ -24,6 +24,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use ::safetensors::Dtype;
+pub use luban_kernels::blocks::f16_to_f32;
 pub use write::{TensorSpec, write, write_f32, write_streaming};
 
 use crate::error::{Error, Result};
@@ -153,21 +154,5 @@ impl TensorView<'_> {
     /// How many elements there are.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
-    }
-}
-
-/// Widens an IEEE 754 half-precision number, given by its bits.
-pub fn f16_to_f32(half: u16) -> f32 {
-    let sign = u32::from(half & 0x8000) << 16;
-    let exponent = u32::from(half >> 10) & 0x1f;
-    let fraction = u32::from(half & 0x3ff);
-    match (exponent, fraction) {
-        // Zero and the subnormal numbers: fraction × 2^-24, exact in f32.
-        (0, _) => {
-            let magnitude = fraction as f32 * (1.0 / 16_777_216.0);
-            if sign == 0 { magnitude } else { -magnitude }
-        }
-        (0x1f, _) => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
     }
 }

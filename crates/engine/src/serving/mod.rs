@@ -120,8 +120,8 @@ const TOKENS: &str = "embedding.tokens";
 
 fn check_length(slot: &Slot, data: &WeightData) -> Result<()> {
     let (found, scales) = match data {
-        WeightData::F32(values) => (values.len(), None),
         WeightData::I8 { values, scales } => (values.len(), Some(scales.len())),
+        other => (other.elements(), None),
     };
     if found == slot.len() && scales.is_none_or(|scales| scales == slot.shape[0]) {
         return Ok(());

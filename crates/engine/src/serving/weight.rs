@@ -61,6 +61,7 @@ impl ServingWeight {
         let values = match data {
             WeightData::F32(values) => Values::F32(values),
             WeightData::I8 { values, scales } => Values::I8 { values, scales },
+            blocks @ WeightData::Blocks { .. } => Values::F32(blocks.into_f32()),
         };
         Self::Table { rows: Table { width, values }, map }
     }
@@ -130,6 +131,9 @@ impl Matrix {
                 let mut packed = Buffer::zeroed(matmul::packed_i8_len(inputs, outputs));
                 matmul::pack_i8(values, inputs, outputs, &mut packed);
                 Packed::I8 { values: packed, scales: scales.clone() }
+            }
+            WeightData::Blocks { .. } => {
+                return Self::pack(&WeightData::F32(data.clone().into_f32()), outputs, inputs);
             }
         };
         Self { inputs, outputs, packed }

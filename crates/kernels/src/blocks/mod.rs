@@ -94,8 +94,11 @@ struct Layout {
     /// How it is read.
     reader: Reader,
     /// Makes one block, where this program writes the format.
-    quantize: Option<fn(&[f32], &mut [u8])>,
+    quantize: Option<Quantize>,
 }
+
+/// Makes a block of numbers.
+type Quantize = fn(&[f32], &mut [u8]);
 
 /// How a format is read.
 enum Reader {

@@ -138,7 +138,7 @@ impl Family {
 }
 
 /// `layers.3.q.weight` to (`layers.#.q.weight`, `3`).
-fn split_layer(name: &str) -> (String, Option<&str>) {
+pub(crate) fn split_layer(name: &str) -> (String, Option<&str>) {
     let Some((layer, rest)) = name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) else {
         return (name.to_owned(), None);
     };

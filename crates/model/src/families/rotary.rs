@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use crate::error::Error;
-use crate::spec::{Local, RotaryScaling, Spec};
+use crate::spec::{Local, RotaryScaling, Spec, Yarn};
 
 /// A rotation: its base, and how it is stretched.
 pub(super) struct Rotation {
@@ -73,12 +73,51 @@ fn read_object(config: &Config<'_>, object: &Config<'_>, base: Base) -> Result<R
             high: object.number("high_freq_factor")?,
             context: object.size("original_max_position_embeddings")?,
         }),
+        "dynamic" => Some(RotaryScaling::Ntk { factor: factor()?, context: old_context(config, object)? }),
+        "yarn" => Some(RotaryScaling::Yarn(read_yarn(config, object)?)),
         other => {
-            let known = "this program scales rotary positions by linear and llama3 only";
+            let known = "this program scales rotary positions by linear, dynamic, llama3 and yarn only";
             return Err(Error::Config(format!("{field} is \"{other}\"; {known}")));
         }
     };
     Ok(Rotation { theta, scaling })
+}
+
+/// The context that a rotation was trained with first; the model's own where a configuration has no other.
+fn old_context(config: &Config<'_>, object: &Config<'_>) -> Result<usize, Error> {
+    let field = "original_max_position_embeddings";
+    match config.get(field) {
+        Some(_) => config.size(field),
+        None => object.size_or(field, config.size("max_position_embeddings")?),
+    }
+}
+
+fn read_yarn(config: &Config<'_>, object: &Config<'_>) -> Result<Yarn, Error> {
+    let context = old_context(config, object)?;
+    let factor = match object.get("factor") {
+        Some(_) => object.number("factor")?,
+        None => config.size("max_position_embeddings")? as f64 / context.max(1) as f64,
+    };
+    // Zero stands for nothing in these.
+    let or = |field: &str, default: f64| {
+        Ok::<_, Error>(Some(object.number_or(field, 0.0)?).filter(|&n| n != 0.0).unwrap_or(default))
+    };
+    let (weight, weight_all) = (or("mscale", 0.0)?, or("mscale_all_dim", 0.0)?);
+    let attention = match object.get("attention_factor") {
+        Some(_) => object.number("attention_factor")?,
+        None if weight != 0.0 && weight_all != 0.0 => {
+            Yarn::attention_by(factor, weight) / Yarn::attention_by(factor, weight_all)
+        }
+        None => Yarn::attention_of(factor),
+    };
+    Ok(Yarn {
+        factor,
+        context,
+        fast: or("beta_fast", Yarn::FAST)?,
+        slow: or("beta_slow", Yarn::SLOW)?,
+        whole: object.flag_or("truncate", true)?,
+        attention,
+    })
 }
 
 fn refuse_partial(config: &Config<'_>) -> Result<(), Error> {
@@ -97,6 +136,20 @@ pub(super) fn write_scaling(spec: &Spec) -> Value {
             "low_freq_factor": low,
             "high_freq_factor": high,
             "original_max_position_embeddings": context,
+        }),
+        Some(RotaryScaling::Ntk { factor, context }) => json!({
+            "rope_type": "dynamic",
+            "factor": factor,
+            "original_max_position_embeddings": context,
+        }),
+        Some(RotaryScaling::Yarn(yarn)) => json!({
+            "rope_type": "yarn",
+            "factor": yarn.factor,
+            "original_max_position_embeddings": yarn.context,
+            "beta_fast": yarn.fast,
+            "beta_slow": yarn.slow,
+            "truncate": yarn.whole,
+            "attention_factor": yarn.attention,
         }),
     }
 }
