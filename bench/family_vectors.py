@@ -9,7 +9,7 @@ cases.json             {"cases": [{"tokens": […], "types": […], "targets": [
 expected.safetensors   for case N: `logits_N` (tokens, vocabulary) of models with a head; `hidden_N` (tokens, width)
                        after the last norm; `pooled_N` (width) of encoders with a pooler; `embedding_N` (width), the
                        mean over tokens scaled to length 1, of encoders without a head
-gradients.safetensors  of models with a head, for case 0: the gradient of the summed loss of its targets in nats, by
+gradients.safetensors  of models with a head that luban trains, for case 0: the gradient of the summed loss of its targets in nats, by
                        each tensor of the checkpoint
 
 Every tensor is f32 and every case is run alone, so nothing is padded. All weights are random, norms and biases too:
@@ -44,6 +44,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
     RobertaConfig,
     RobertaForMaskedLM,
     RobertaModel,
@@ -126,6 +128,15 @@ def qwen3():
     """Norms of each head; heads that are wider together than the model."""
     config = llama_config(Qwen3Config, 1000000.0, num_key_value_heads=1, tie_word_embeddings=True, head_dim=10)
     return Qwen3ForCausalLM(config)
+
+
+def qwen3_moe():
+    """Experts in every layer, of which a token takes two of five."""
+    experts = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 20, "norm_topk_prob": True}
+    config = llama_config(
+        Qwen3MoeConfig, 1000000.0, num_key_value_heads=2, tie_word_embeddings=True, **experts, mlp_only_layers=[]
+    )
+    return Qwen3MoeForCausalLM(config)
 
 
 def llama_config(kind=LlamaConfig, rope_theta=10000.0, rms_norm_eps=1e-5, **fields):
@@ -293,6 +304,11 @@ def write_decoder(model, folder, cases):
     write_with_head(model, folder, cases)
 
 
+def write_served(model, folder, cases):
+    """Of a model that luban serves and does not train."""
+    write_with_head(model, folder, [{"tokens": tokens.tolist()} for tokens in cases])
+
+
 def write_masked(model, folder, cases):
     """Every third position is to be restored."""
     cases = [{"tokens": tokens.tolist(), **segments(model, tokens, index)} for index, tokens in enumerate(cases)]
@@ -309,6 +325,8 @@ def write_with_head(model, folder, cases):
             expected[f"logits_{index}"] = output.logits[0].clone()
             expected[f"hidden_{index}"] = output.hidden_states[-1][0].clone()
     write(folder, expected, cases)
+    if "targets" not in cases[0]:
+        return
     rows = [at for at, target in enumerate(cases[0]["targets"]) if target is not None]
     targets = torch.tensor([cases[0]["targets"][at] for at in rows])
     F.cross_entropy(model(**inputs(cases[0])).logits[0, rows], targets, reduction="sum").backward()
@@ -357,6 +375,7 @@ VECTORS = {
     "mistral": (mistral, write_decoder),
     "qwen2": (qwen2, write_decoder),
     "qwen3": (qwen3, write_decoder),
+    "qwen3-moe": (qwen3_moe, write_served),
     "gpt2": (gpt2, write_decoder),
     "bert": (lambda: bert(pooler=True), write_encoder),
     "bert-no-pooler": (lambda: bert(pooler=False), write_encoder),

@@ -1,6 +1,6 @@
 """Writes how transformers turns heads whose rotation is scaled, for the tests of configurations.
 
-    rotary_vectors.py > crates/model/tests/vectors/rotary.json
+    rotary_vectors.py > crates/model/tests/rotary.json
 
 A list of {"config": a Llama's configuration, "inverse_frequencies": […], "attention_factor": what cosines and sines are
 multiplied by}. Dynamic scaling is that of a text as long as the context that the configuration names.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use luban_base::atomic::{
-    StagedDir, check_name, create_dirs, recover, remove_dir, sweep, write_file, write_private_file,
+    StagedDir, check_name, create_dirs, recover, remove_dir, sweep, write_file, write_file_with, write_private_file,
 };
 use luban_base::digest;
 use luban_base::error::Error;
@@ -219,13 +219,20 @@ fn replace_with_faults(no_exchange: bool, strike: Strike, errno: i32) {
 
 #[test]
 fn a_single_file_outlives_every_fault() {
-    for no_exchange in [false, true] {
+    type Save = fn(&Path) -> Result<(), Error>;
+    let whole: Save = |path| write_file(path, b"new");
+    let streamed: Save = |path| {
+        write_file_with(path, |out| {
+            out.write_all(b"new").map_err(|source| Error::Io { what: "write", path: path.into(), source })
+        })
+    };
+    for (no_exchange, save) in [(false, whole), (true, whole), (false, streamed), (true, streamed)] {
         for at in 0.. {
             let place = place_in_memory();
             let path = place.path().join("file");
             write_file(&path, b"old").unwrap();
             let plan = Plan { at: Some(at), no_exchange, ..Plan::default() };
-            let (result, passed) = run(plan, || write_file(&path, b"new"));
+            let (result, passed) = run(plan, || save(&path));
             let found = fs::read(&path).unwrap();
             // Without the swap a file is replaced in one step, which a failed flush after it does not take back.
             let kept = found == b"old" || (no_exchange && found == b"new");

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use luban_artifact::ModelFiles;
+use luban_artifact::gguf::Value as GgufValue;
 use luban_model::{Batch, forward};
 use luban_text::{Encoding, Tokenizer};
 use serde_json::Value;
@@ -140,8 +141,17 @@ fn mean(hidden: &[f32], width: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| (sum / rows) as f32).collect()
 }
 
-/// How to pool and whether to normalise, by the files of sentence-transformers.
-fn pooling(files: &ModelFiles) -> Result<(Pooling, bool)> {
+/// How to pool and whether to normalise, by the files of sentence-transformers or by a GGUF file, whose embeddings are
+/// scaled to length 1.
+pub(crate) fn pooling(files: &ModelFiles) -> Result<(Pooling, bool)> {
+    if let Some(gguf) = files.gguf()? {
+        let key = format!("{}.pooling_type", gguf.text("general.architecture")?);
+        return match gguf.get(&key).map(GgufValue::as_u64) {
+            None | Some(Some(1)) => Ok((Pooling::Mean, true)),
+            Some(Some(2)) => Ok((Pooling::Cls, true)),
+            Some(_) => Err(gguf.wrong(&key, "1 (mean) or 2 (first token)").into()),
+        };
+    }
     let modules = files::json(files, MODULES)?;
     let kinds: Vec<(&str, &str)> = modules.iter().flat_map(Value::as_array).flatten().map(module).collect();
     if let Some((kind, _)) = kinds.iter().find(|(kind, _)| !["Transformer", "Pooling", "Normalize"].contains(kind)) {

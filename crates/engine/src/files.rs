@@ -7,13 +7,20 @@ use luban_text::Tokenizer;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::vocabulary;
 
 const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 
-/// The tokenizer of a model.
-pub(crate) fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
+/// The tokenizer of a model: that of its folder, or the one that its GGUF file carries.
+///
+/// # Errors
+/// If there is none, or it is damaged.
+pub fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
+    if let Some(gguf) = files.gguf()? {
+        return Ok(Tokenizer::from_gguf(vocabulary::read(&gguf)?)?);
+    }
     if !files.exists(TOKENIZER) {
         let why = format!("there is no {TOKENIZER}");
         return Err(Error::NoModel { path: files.dir().to_owned(), why });
@@ -44,8 +51,9 @@ pub(crate) fn json(files: &ModelFiles, name: &str) -> Result<Option<Value>> {
     read.map(Some).map_err(|error| Error::File { file: name.to_string(), what: error.to_string() })
 }
 
-/// What to call the model of a folder.
-pub(crate) fn name(dir: &Path) -> String {
-    let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    real.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned())
+/// What to call the model of a folder or file.
+pub(crate) fn name(path: &Path) -> String {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = if real.is_file() { real.file_stem() } else { real.file_name() };
+    name.map_or("model".into(), |name| name.to_string_lossy().into_owned())
 }

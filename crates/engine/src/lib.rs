@@ -31,14 +31,17 @@ mod schedule;
 pub mod serving;
 mod stats;
 mod stop;
+mod vocabulary;
 mod worker;
 
 pub use answer::Answer;
 pub use embedder::{Embedder, Pooling};
 pub use engine::{Engine, EngineOptions, ModelInfo, Origin};
 pub use error::{Error, Result};
+pub use files::tokenizer;
 pub use request::{
     Event, FinishReason, LOGPROBS_MAX, Logprobs, PromptToken, Refused, Request, STOP_BYTES_MAX, STOPS_MAX, Sampling,
     TEMPERATURE_MAX, Usage,
 };
 pub use stats::Stats;
+pub use vocabulary::{GgufEntries, gguf_entries};

@@ -13,7 +13,6 @@ use luban_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::model;
 
 /// What a model is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +33,7 @@ pub enum Prompt {
 pub fn dump(files: &ModelFiles, prompts: &[Prompt], out: &Path) -> Result<()> {
     let model = Arc::new(ServingModel::load(files)?);
     let has_text = prompts.iter().any(|prompt| matches!(prompt, Prompt::Text(_)));
-    let tokenizer = if has_text { Some(model::tokenizer(files)?) } else { None };
+    let tokenizer = if has_text { Some(luban_engine::tokenizer(files)?) } else { None };
     let mut executor = ServingExecutor::new(Arc::clone(&model), None);
     let mut tensors = Vec::new();
     for (number, prompt) in prompts.iter().enumerate() {

@@ -30,15 +30,6 @@ impl Subject {
 
     /// Loads any model.
     pub fn open(files: &ModelFiles) -> Result<Self> {
-        Ok(Self { model: Arc::new(ServingModel::load(files)?), tokenizer: Arc::new(tokenizer(files)?) })
-    }
-}
-
-/// The tokenizer in a model's folder.
-pub(crate) fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::from_json(&files.read("tokenizer.json")?)?;
-    match files.exists("tokenizer_config.json") {
-        true => Ok(tokenizer.with_config(&files.read("tokenizer_config.json")?)?),
-        false => Ok(tokenizer),
+        Ok(Self { model: Arc::new(ServingModel::load(files)?), tokenizer: Arc::new(luban_engine::tokenizer(files)?) })
     }
 }

@@ -66,6 +66,12 @@ pub enum Error {
     /// An artifact, a key or a pull is at fault.
     #[error(transparent)]
     Artifact(#[from] luban_artifact::Error),
+    /// The disk refused something while a file was written.
+    #[error(transparent)]
+    Disk(#[from] luban_base::Error),
+    /// A model that cannot be read or written.
+    #[error(transparent)]
+    Model(#[from] luban_model::Error),
     /// The corpus or its sources are at fault.
     #[error(transparent)]
     Data(#[from] luban_data::Error),

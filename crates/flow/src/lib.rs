@@ -5,6 +5,7 @@
 //! - [`recipe`]: the TOML file that names stages and wires them.
 //! - [`runner`]: runs a recipe's stages in order and leaves those alone that are up to date.
 //! - [`quickstart`]: the recipe that is shipped inside the program.
+//! - [`convert`]: a model in another file format.
 //! - [`models`]: finds what a person means by MODEL: a folder, a file, or a name of the catalogue.
 //!
 //! ```
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+pub mod convert;
 mod error;
 pub mod models;
 pub mod nearest;

@@ -16,7 +16,8 @@ use crate::{Context, Error, Result};
 /// Longest `config.json` that is read.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// The folder of a model that is given as a folder, a name of the catalogue, or a source such as `hf:ORG/NAME`.
+/// The folder or file of a model that is given as a folder, a GGUF file, a name of the catalogue, or a source such as
+/// `hf:ORG/NAME`.
 ///
 /// What was never pulled is pulled now, into the home folder: whoever names it wants it.
 ///
@@ -24,17 +25,13 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// If there is neither such a folder nor such a name, or it cannot be fetched.
 pub fn locate(model: &str, context: &Context<'_>) -> Result<PathBuf> {
     let path = Path::new(model);
-    if path.is_dir() {
+    if path.exists() {
         return Ok(path.to_path_buf());
-    }
-    if path.is_file() {
-        let what = format!("{model} is a file; this version reads folders with config.json and model.safetensors");
-        return Err(Error::Input { role: "model", what });
     }
     let is_source = pull::entry(model).is_some() || (model.contains(':') && Source::parse(model).is_ok());
     if !is_source {
         let hint = hint(model, CATALOGUE.iter().map(|entry| entry.name));
-        let what = format!("there is no folder {model}, and no model of that name in the catalogue{hint}");
+        let what = format!("there is no folder or file {model}, and no model of that name in the catalogue{hint}");
         return Err(Error::Input { role: "model", what });
     }
     let pulled = pull::place(context.home, model);

@@ -242,7 +242,7 @@ fn no_value_of_any_field_breaks_the_reader() {
 /// Made by `bench/rotary_vectors.py` with transformers.
 #[test]
 fn scaled_rotations_turn_as_in_transformers() {
-    let cases: Value = serde_json::from_str(include_str!("vectors/rotary.json")).unwrap();
+    let cases: Value = serde_json::from_str(include_str!("rotary.json")).unwrap();
     for case in cases.as_array().unwrap() {
         let scaling = &case["config"]["rope_scaling"];
         let spec = spec(with(case["config"].clone(), "tie_word_embeddings", json!(true)));

@@ -119,6 +119,18 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
+    /// The values of a GGUF file that stand for this tokenizer; `config` is the `tokenizer_config.json` beside its
+    /// file, where there is one, which says which tokens have a role.
+    ///
+    /// # Errors
+    /// A kind of tokenizer that GGUF files, or this program, have no way to write; a damaged configuration.
+    pub fn to_gguf(&self, config: Option<&[u8]>) -> Result<gguf::Imported> {
+        if let Library::Later(source, _) = &self.library {
+            return Ok(gguf::Imported { vocabulary: source.0.clone(), exact: true });
+        }
+        gguf::import(self, self.encoder.as_ref(), config)
+    }
+
     fn around(mut inner: tokenizers::Tokenizer, json: &[u8], checked: &Checked) -> Result<Self> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Error::Corrupt(error.to_string()))?;

@@ -154,3 +154,38 @@ fn vocabularies_that_do_not_fit_together() {
         assert!(error.to_string().len() < 300, "{name}: {error}");
     }
 }
+
+/// `tokenizer.json` to the values of a GGUF file: a tokenizer that gives the same ids.
+#[test]
+fn files_of_hugging_face_become_values_of_gguf() {
+    for name in NAMES {
+        let first = Tokenizer::from_json(load(name).to_json()).unwrap();
+        let imported = first.to_gguf(None).unwrap();
+        assert!(imported.exact, "{name}");
+        let again = Tokenizer::from_gguf(imported.vocabulary).unwrap();
+        assert_eq!(again.vocab_size(), first.vocab_size(), "{name}");
+        for text in [head("text/peps.rst.txt", 50_000)].into_iter().chain((0..300).map(odd_text)) {
+            assert_eq!(
+                again.encode_ordinary(&text).unwrap(),
+                first.encode_ordinary(&text).unwrap(),
+                "{name}: {text:?}"
+            );
+            let special = |tokenizer: &Tokenizer| tokenizer.encode_special(&text, None).unwrap().ids;
+            assert_eq!(special(&again), special(&first), "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn our_own_way_of_cutting_has_no_name_and_says_so() {
+    let texts = [head("text/tinyshakespeare.txt", 100_000)];
+    let options = luban_text::TrainOptions { vocab_size: 400, ..Default::default() };
+    let ours = Tokenizer::train(texts.into_iter(), &options, &|_: &luban_base::progress::Event<'_>| {}).unwrap();
+    let imported = ours.to_gguf(None).unwrap();
+    assert!(!imported.exact);
+    assert_eq!(imported.vocabulary.pre.as_deref(), Some("dbrx"));
+    assert_eq!(imported.vocabulary.special.eos, ours.eos());
+    let again = Tokenizer::from_gguf(imported.vocabulary).unwrap();
+    let text = "To be, or not to be: that is the question";
+    assert_eq!(again.encode(text).unwrap(), ours.encode(text).unwrap());
+}

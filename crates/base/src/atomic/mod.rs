@@ -287,14 +287,40 @@ pub fn write_private_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write_one(path, bytes, disk::Access::Owner)
 }
 
+/// Like [`write_file`], for content that does not lie in memory: `fill` writes it.
+///
+/// # Errors
+/// Those of `fill`; if the target is a folder or the disk refuses. The target is then as it was before.
+pub fn write_file_with<E: From<Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let (target, mut temp) = start_file(path, disk::Access::Shared)?;
+    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, &mut temp);
+    fill(&mut writer)?;
+    writer.flush().context("write", &target)?;
+    drop(writer);
+    temp.sync()?;
+    Ok(finish_file(temp, &target)?)
+}
+
 fn write_one(path: &Path, bytes: &[u8], access: disk::Access) -> Result<()> {
+    let (target, mut temp) = start_file(path, access)?;
+    temp.write_all(bytes)?;
+    finish_file(temp, &target)
+}
+
+fn start_file(path: &Path, access: disk::Access) -> Result<(PathBuf, Temp)> {
     let target = resolve(path)?;
     if target.is_dir() {
         return Err(Error::Occupied { path: target, expected: "a file or nothing", found: "a folder" });
     }
-    let mut temp = Temp::file(&target, access)?;
-    temp.write_all(bytes)?;
-    if let Some(replaced) = temp.place_at(&target)? {
+    let temp = Temp::file(&target, access)?;
+    Ok((target, temp))
+}
+
+fn finish_file(mut temp: Temp, target: &Path) -> Result<()> {
+    if let Some(replaced) = temp.place_at(target)? {
         let _ = disk::remove_file(&replaced);
     }
     Ok(())

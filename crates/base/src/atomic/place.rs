@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -86,9 +86,14 @@ impl Temp {
     /// Writes the content of a temporary file and flushes it.
     pub(super) fn write_all(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let count = disk::write_some(&mut self.lock, &self.path, bytes).context("write", &self.path)?;
+            let count = self.write(bytes).context("write", &self.path)?;
             bytes = &bytes[count..];
         }
+        self.sync()
+    }
+
+    /// Flushes a temporary file to the disk.
+    pub(super) fn sync(&self) -> Result<()> {
         disk::sync(&self.lock, &self.path)
     }
 
@@ -143,6 +148,16 @@ impl Temp {
         }
         sync_or(target, || disk::rename(target, &self.path).and_then(|()| back()))?;
         Ok(aside)
+    }
+}
+
+impl Write for Temp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        disk::write_some(&mut self.lock, &self.path, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod convert;
 pub mod data;
 pub mod embed;
 pub mod eval;
@@ -37,7 +38,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Build", &["data build", "tokenizer train"]),
     ("Train", &["pretrain", "watch"]),
     ("See it happen", &["scale", "grok"]),
-    ("Compress and evaluate", &["quantize", "eval perplexity", "eval masked", "eval logits"]),
+    ("Compress and evaluate", &["quantize", "convert", "eval perplexity", "eval masked", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
     ("Machine", &["bench train", "bench products", "bench curve", "bench limits", "completions"]),
@@ -60,6 +61,7 @@ pub enum Command {
     Run(run::Options),
     Plan(plan::Options),
     Quantize(quantize::Options),
+    Convert(convert::Options),
     /// Measure models
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Eval(eval::Eval),
@@ -89,6 +91,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Run(options) => run::run(&options, global),
         Command::Plan(options) => plan::run(&options, global),
         Command::Quantize(options) => quantize::run(options, global),
+        Command::Convert(options) => convert::run(&options, global),
         Command::Eval(eval::Eval::Perplexity(options)) => eval::perplexity(options, global),
         Command::Eval(eval::Eval::Masked(options)) => eval::masked(options, global),
         Command::Eval(eval::Eval::Logits(options)) => logits::run(&options, global),

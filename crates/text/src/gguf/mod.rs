@@ -5,11 +5,14 @@
 mod build;
 mod check;
 mod export;
+mod import;
 mod pre;
 
 pub(crate) use build::{Built, CONTINUES, build};
 pub(crate) use check::check;
 pub(crate) use export::tokenizer_json;
+pub use import::Imported;
+pub(crate) use import::import;
 
 /// The tokenizer of a GGUF file, value by value. A field that the file lacks stays as [`Vocabulary::default`] has it.
 #[derive(Clone, Debug, Default, PartialEq)]

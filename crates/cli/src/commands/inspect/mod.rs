@@ -1,12 +1,16 @@
 //! `luban inspect`.
 
+mod gguf;
+
 use std::path::PathBuf;
 
 use clap::Args;
+use luban_artifact::gguf::Gguf;
 use luban_artifact::{Artifact, Kind, Manifest, ModelFiles, Trusted};
 use luban_data::report;
 use luban_model::Spec;
 use luban_model::families::read_config;
+use luban_model::io;
 use luban_model::plan::Parameters;
 use serde_json::{Value, json};
 
@@ -21,10 +25,10 @@ const CONFIG: &str = "config.json";
 /// Show what an artifact is
 ///
 /// Shows what an artifact is: kind, shape, parameters, files, metrics, digest, signer. Files are not read: that is
-/// what `luban verify` does.
+/// what `luban verify` does. Of a GGUF file, its metadata and its tensors by type.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// The artifact, a plain folder with a model, or the name of a model that was pulled
+    /// The artifact, a plain folder with a model, a GGUF file, or the name of a model that was pulled
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
@@ -41,28 +45,35 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let home = home(global)?;
     let files = ModelFiles::open(&artifact_dir(&options.dir, &home))?;
     let is_model = files.kind().is_none_or(|kind| kind == Kind::Model);
-    let shape = match is_model && files.exists(CONFIG) {
-        true => Some(Shape::read(&files)?),
-        false => None,
+    let gguf = if is_model { files.gguf()? } else { None };
+    let shape = match (&gguf, is_model && files.exists(CONFIG)) {
+        // A file may hold a vocabulary alone, or a model of a kind that this program does not run.
+        (Some(_), _) => io::read(&files).ok().map(|source| Shape::of(source.family().name, source.spec().clone())),
+        (None, true) => Some(Shape::read(&files)?),
+        (None, false) => None,
     };
     let digest = files.digest()?.to_string();
     match files.artifact() {
         Some(artifact) => {
             let trusted = Trusted::load(&home)?.contains(&artifact.manifest().signer);
-            let seen = Seen { artifact, shape, digest, trusted };
+            let seen = Seen { artifact, shape, gguf: gguf.as_deref(), digest, trusted };
             match global.json {
                 true => output::json(&seen.json()),
                 false => output::text(&(seen.text() + &corpus_report(artifact)?)),
             }
         }
-        None => unmanaged(&files, shape, &digest, global),
+        None => unmanaged(&files, (shape, gguf.as_deref()), &digest, global),
     }
 }
 
 impl Shape {
     fn read(files: &ModelFiles) -> Outcome<Self> {
         let (family, spec, _) = read_config(&files.read(CONFIG)?)?;
-        Ok(Self { family: family.name, parameters: Parameters::of(&spec), spec })
+        Ok(Self::of(family.name, spec))
+    }
+
+    fn of(family: &'static str, spec: Spec) -> Self {
+        Self { family, parameters: Parameters::of(&spec), spec }
     }
 
     fn json(&self) -> Value {
@@ -96,6 +107,7 @@ impl Shape {
 struct Seen<'a> {
     artifact: &'a Artifact,
     shape: Option<Shape>,
+    gguf: Option<&'a Gguf>,
     digest: String,
     trusted: bool,
 }
@@ -108,6 +120,7 @@ impl Seen<'_> {
             "digest": self.digest,
             "signer_trusted": self.trusted,
             "model": self.shape.as_ref().map(Shape::json),
+            "gguf": self.gguf.map(gguf::json),
             "manifest": self.artifact.manifest(),
         })
     }
@@ -127,6 +140,7 @@ impl Seen<'_> {
         if let Some(shape) = &self.shape {
             text += &shape.text();
         }
+        text += &self.gguf.map_or_else(String::new, gguf::text);
         text + &details(manifest)
     }
 }
@@ -164,18 +178,30 @@ fn section<'a>(title: &str, entries: impl IntoIterator<Item = (&'a String, &'a V
     if lines.is_empty() { String::new() } else { format!("{title}\n{lines}") }
 }
 
-fn unmanaged(files: &ModelFiles, shape: Option<Shape>, digest: &str, global: &Global) -> Outcome {
+fn unmanaged(files: &ModelFiles, found: (Option<Shape>, Option<&Gguf>), digest: &str, global: &Global) -> Outcome {
+    let (shape, gguf) = found;
     if global.json {
         return output::json(&json!({
             "dir": files.dir(),
             "managed": false,
             "digest": digest,
             "model": shape.as_ref().map(Shape::json),
+            "gguf": gguf.map(gguf::json),
         }));
     }
-    let shape = shape.map(|shape| shape.text()).unwrap_or_else(|| format!("no model: there is no {CONFIG}\n"));
+    let shape = match (shape, gguf) {
+        (Some(shape), _) => shape.text(),
+        (None, Some(_)) => "no model that this program runs\n".to_owned(),
+        (None, None) => format!("no model: there is no {CONFIG}\n"),
+    };
+    let what = if files.dir().is_file() {
+        "a GGUF file; nothing vouches for it"
+    } else {
+        "a plain folder; nothing vouches for its files"
+    };
     output::text(&format!(
-        "{}\nunmanaged    a plain folder; nothing vouches for its files\ndigest       {digest}\n{shape}",
-        files.dir().display()
+        "{}\nunmanaged    {what}\ndigest       {digest}\n{shape}{}",
+        files.dir().display(),
+        gguf.map_or_else(String::new, gguf::text)
     ))
 }
