@@ -91,6 +91,31 @@ fn a_column_of_another_name_is_taken_when_named() {
     assert!(error.contains("a.csv") && error.contains("no column \"other\"; it has \"id\", \"body\""), "{error}");
 }
 
+fn vector(name: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+#[test]
+fn columns_of_parquet_are_texts_as_those_of_other_tables() {
+    let place = Place::new();
+    let file = vector("zstd.parquet");
+    place.write("a.parquet", &file);
+    place.write("b.parquet.gz", gzip(&vector("snappy.parquet")));
+    let artifact = place.build_with(|options| options.keep_all = true).unwrap();
+    let both = [Split::Train, Split::Valid].map(|split| documents(&artifact, split)).concat();
+    assert!(both.len() >= 2 * 51, "{} of 60 rows of each have a text", both.len());
+    for (source, row) in [("a.parquet:1", 0), ("b.parquet.gz:9", 8)] {
+        let document = both.iter().find(|document| document.source == source).unwrap();
+        assert!(document.text.starts_with(&format!("row {row}: word")), "{document:?}");
+        assert_eq!(document.license, "Apache-2.0");
+    }
+    let lines = String::from_utf8(artifact.read("sources.jsonl").unwrap()).unwrap();
+    assert!(lines.contains(&digest::of_bytes(&file).to_string()), "the file's own digest");
+    let error = place.build_with(|options| options.text_field = Some("body".into())).unwrap_err().to_string();
+    assert!(error.contains("a.parquet cannot be unpacked: it has no column \"body\"; it has \"id\""), "{error}");
+}
+
 #[test]
 fn damage_and_bombs_are_refused() {
     let (gz, zst) = (gzip(jsonl(0..20).as_bytes()), zstd(jsonl(0..20).as_bytes()));
@@ -108,6 +133,9 @@ fn damage_and_bombs_are_refused() {
         ("none.jsonl.gz", b"this is no gzip at all".to_vec()),
         ("none.jsonl.zst", b"this is no zstd at all".to_vec()),
         ("skip.jsonl.zst", [&0x184D_2A50_u32.to_le_bytes()[..], &u32::MAX.to_le_bytes(), b"abc"].concat()),
+        ("cut.parquet", vector("zstd.parquet")[..4000].to_vec()),
+        ("none.parquet", b"this is no table at all".to_vec()),
+        ("bomb.parquet", vector("bomb.parquet")),
         ("bomb.txt.gz", gzip(&zeros)),
         ("bomb.txt.zst", zstd(&zeros)),
         ("bomb.csv.zst", zstd(("text\n".to_owned() + &"x\n".repeat(12 << 20)).as_bytes())),

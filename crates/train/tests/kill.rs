@@ -54,13 +54,14 @@ fn kills_at_random_moments_change_no_bit() {
     let fixture = Fixture::create(dir.path());
     let draws = Stream::new(seed, &[]);
     let (mut killed, mut rounds) = (0, 0);
+    let mut killed_in = [0; Precision::ALL.len()];
     let mut unbroken = Vec::new();
     for precision in Precision::ALL {
         let start = Instant::now();
         assert!(spawn(dir.path(), precision, 2).wait().unwrap().success());
         unbroken.push((precision, start.elapsed(), fixture.weights(&format!("model-{precision}"))));
     }
-    for (precision, whole, weights) in unbroken.iter().cycle() {
+    for (number, (precision, whole, weights)) in unbroken.iter().enumerate().cycle() {
         if killed >= kills {
             break;
         }
@@ -71,7 +72,8 @@ fn kills_at_random_moments_change_no_bit() {
             let mut child = spawn(dir.path(), *precision, 1 + rounds % 3);
             std::thread::sleep(whole.mul_f32(draws.uniform_at(rounds)) + Duration::from_millis(1));
             rounds += 1;
-            killed += u64::from(child.try_wait().unwrap().is_none());
+            let running = u64::from(child.try_wait().unwrap().is_none());
+            (killed, killed_in[number]) = (killed + running, killed_in[number] + running);
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -83,5 +85,7 @@ fn kills_at_random_moments_change_no_bit() {
         );
         assert!(rounds < 100 * (kills + 1), "the machine is too fast or too slow for these kills");
     }
-    println!("{killed} kills, seed {seed}: every resumed run ended with the same bits");
+    let shares = Precision::ALL.iter().zip(killed_in).map(|(precision, kills)| format!("{kills} in {precision}"));
+    let shares = shares.collect::<Vec<_>>().join(", ");
+    println!("{killed} kills ({shares}), seed {seed}: every resumed run ended with the same bits");
 }

@@ -81,7 +81,7 @@ impl Scanner<'_> {
             Format::Text(kind) => self.text(file, kind, &mut reader, &mut scanned)?,
             Format::Jsonl => self.records(file, self.text_field, &mut reader, &mut scanned)?,
             Format::Records => self.records(file, None, &mut reader, &mut scanned)?,
-            Format::Csv { .. } => unreachable!("tables are unpacked before they are looked at"),
+            Format::Csv { .. } | Format::Parquet => unreachable!("tables are unpacked before they are looked at"),
         };
         let hasher = reader.hasher;
         scanned.sha256 = match &file.plain {

@@ -23,8 +23,8 @@ pub enum Source {
         /// Where its `Cargo.toml` lies.
         manifest_dir: PathBuf,
     },
-    /// A file, or a folder with everything in it: text, code, JSONL, tables (CSV, TSV) with a column of texts; each
-    /// may be compressed (`.gz`, `.zst`). Split by file, or by record of a JSONL file or table.
+    /// A file, or a folder with everything in it: text, code, JSONL, tables (CSV, TSV, Parquet) with a column of
+    /// texts; each may be compressed (`.gz`, `.zst`). Split by file, or by record of a JSONL file or table.
     Path(PathBuf),
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct SourceFile {
 impl SourceFile {
     /// Whether it must be unpacked before it is looked at.
     fn is_packed(&self) -> bool {
-        self.packing.is_some() || matches!(self.format, Format::Csv { .. })
+        self.packing.is_some() || matches!(self.format, Format::Csv { .. } | Format::Parquet)
     }
 
     /// Where its content lies.
@@ -82,6 +82,8 @@ pub(crate) enum Format {
         /// What stands between columns.
         delimiter: u8,
     },
+    /// As a table by columns.
+    Parquet,
 }
 
 impl Source {

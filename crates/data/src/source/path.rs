@@ -122,6 +122,7 @@ fn format_of(path: &Path) -> Format {
     match extension.as_deref() {
         Some("jsonl" | "ndjson") => Format::Jsonl,
         Some("csv") => Format::Csv { delimiter: b',' },
+        Some("parquet") => Format::Parquet,
         Some("tsv") => Format::Csv { delimiter: b'\t' },
         Some(extension) if CODE.split_whitespace().any(|code| code == extension) => Format::Text(TextKind::Code),
         _ => Format::Text(TextKind::Prose),

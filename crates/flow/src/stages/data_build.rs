@@ -28,7 +28,7 @@ pub struct DataBuild {
     /// Keep everything that is UTF-8: ask no quality rule, look for no duplicates
     #[arg(long)]
     pub keep_all: bool,
-    /// The JSONL field or CSV column with the text, where it is neither text nor content
+    /// The JSONL field, or the column of a table, with the text, where it is neither text nor content
     #[arg(long, visible_alias = "text-column", value_name = "NAME")]
     #[serde(alias = "text-column")]
     pub text_field: Option<String>,

@@ -4,9 +4,10 @@
 //! once, as a stream, into a folder that vanishes with the build. What a small file may unpack to is bounded.
 
 mod decode;
+mod parquet;
 mod table;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use luban_base::atomic::StagedDir;
 use luban_base::cancel::Cancel;
-use luban_base::digest::{Digest, Hasher};
+use luban_base::digest::{self, Digest, Hasher};
 use luban_base::progress::{Event, Observer};
 
 use super::{Format, SourceFile};
@@ -97,6 +98,9 @@ impl Unpacking<'_> {
     }
 
     fn unpack(&self, path: PathBuf) -> Result<(Format, Option<Plain>)> {
+        if self.file.format == Format::Parquet {
+            return Ok((Format::Records, Some(self.parquet(path)?)));
+        }
         if let Format::Csv { delimiter } = self.file.format {
             let mut out = BufWriter::new(File::create(&path).context("create", &path)?);
             let mut input = self.open()?;
@@ -114,10 +118,53 @@ impl Unpacking<'_> {
         if self.file.packing.is_none() {
             return Ok((format, None));
         }
+        Ok((format, Some(self.whole(path)?)))
+    }
+
+    /// Unpacks all of a compressed file.
+    fn whole(&self, path: PathBuf) -> Result<Plain> {
         let mut out = File::create(&path).context("create", &path)?;
         let mut input = self.open()?;
         io::copy(&mut input, &mut out).map_err(|error| self.reason(error.to_string()))?;
-        Ok((format, Some(self.plain(path, input)?)))
+        self.plain(path, input)
+    }
+
+    /// A file that is compressed as a whole is unpacked first, as its footer says where everything lies.
+    fn parquet(&self, path: PathBuf) -> Result<Plain> {
+        let from = &self.file.path;
+        let (opened, sha256) = match self.file.packing {
+            None => {
+                let (sha256, _) = digest::of_file(from).context("read", from)?;
+                (File::open(from).context("open", from)?, sha256)
+            }
+            Some(_) => {
+                let whole = self.whole(path.with_extension("whole"))?;
+                let opened = File::open(&whole.path).context("open", &whole.path)?;
+                // It stays until it is closed.
+                fs::remove_file(&whole.path).context("remove", &whole.path)?;
+                (opened, whole.sha256)
+            }
+        };
+        let mut out = BufWriter::new(File::create(&path).context("create", &path)?);
+        let mut bytes = 0;
+        let written = |count: u64| {
+            bytes += count;
+            if self.cancel.is_raised() { Err("cancelled".to_owned()) } else { self.check_size(bytes) }
+        };
+        parquet::write_records(&opened, self.field, &mut out, written).map_err(|reason| self.reason(reason))?;
+        out.flush().context("write", &path)?;
+        drop(out);
+        let bytes = path.metadata().context("look at", &path)?.len();
+        Ok(Plain { path, bytes, sha256 })
+    }
+
+    /// Refuses what becomes far more than the file.
+    fn check_size(&self, unpacked: u64) -> std::result::Result<(), String> {
+        let packed = self.file.bytes;
+        match unpacked > packed.saturating_mul(RATIO_MAX).max(UNPACKED_FREE) {
+            true => Err(format!("it unpacks to more than {RATIO_MAX} times its {packed} bytes, as no text does")),
+            false => Ok(()),
+        }
     }
 
     fn open(&self) -> Result<Input<'_>> {
@@ -158,10 +205,8 @@ impl Read for Input<'_> {
         }
         let count = self.decoder.read(buffer)?;
         self.bytes += count as u64;
-        let packed = self.of.file.bytes;
-        if self.of.file.packing.is_some() && self.bytes > packed.saturating_mul(RATIO_MAX).max(UNPACKED_FREE) {
-            let text = format!("it unpacks to more than {RATIO_MAX} times its {packed} bytes, as no text does");
-            return Err(io::Error::other(text));
+        if self.of.file.packing.is_some() {
+            self.of.check_size(self.bytes).map_err(io::Error::other)?;
         }
         Ok(count)
     }

@@ -10,7 +10,7 @@ use crate::source::jsonl::{LICENSE_FIELD, TEXT_FIELDS};
 
 /// Longest row. An open quote swallows all rows after it, which memory need not hold. Written as JSON, each of its
 /// bytes may take six.
-const ROW_BYTES_MAX: u64 = 8 << 20;
+pub(super) const ROW_BYTES_MAX: u64 = 8 << 20;
 /// Columns that an error lists.
 const COLUMNS_SHOWN: usize = 12;
 
@@ -50,7 +50,7 @@ fn missing(field: &str, names: &StringRecord) -> String {
     format!("it has no column {field:?}; it has {known}")
 }
 
-fn write_row(text: &[u8], license: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_row(text: &[u8], license: Option<&str>, out: &mut impl Write) -> io::Result<()> {
     match std::str::from_utf8(text) {
         Ok(text) => serde_json::to_writer(&mut *out, &json!({ "text": text, LICENSE_FIELD: license }))?,
         // Kept in one line, it is dropped there by the rule that drops such text everywhere.
