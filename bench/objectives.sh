@@ -8,8 +8,8 @@
 # is not made again, so that a stopped command goes on.
 #
 # CORPUS (a corpus artifact; built from DATA or from the sources of this project's dependencies where there is none),
-# VOCAB (2048), WIDTH (192), LAYERS (6), CONTEXT (256), BATCH (2048), STEPS (1500), SEED (0), THREADS (2) and NICE (0) may
-# be set.
+# VOCAB (2048), WIDTH (192), LAYERS (6), CONTEXT (256), BATCH (2048), STEPS (1500), PRECISION (as the machine has it),
+# SEED (0), THREADS (2) and NICE (0) may be set.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here/results/objectives}
@@ -39,7 +39,7 @@ for name in ${RUNS:-causal masked both}; do
     load=$(cut -d' ' -f1 /proc/loadavg)
     "${run[@]}" pretrain --corpus "$corpus" --tokenizer "$out/tokenizer" --objective "${objective[@]}" \
         --width "${WIDTH:-192}" --layers "${LAYERS:-6}" --context "${CONTEXT:-256}" --batch "${BATCH:-2048}" \
-        --steps "${STEPS:-1500}" --seed "${SEED:-0}" --out "$model" >&2
+        --steps "${STEPS:-1500}" --seed "${SEED:-0}" ${PRECISION:+--precision "$PRECISION"} --out "$model" >&2
     "${run[@]}" --json eval masked "$model" --data "$corpus" >"$model.masked.json"
     python3 "$here/objectives.py" "$name" "$model" "$load"
 done

@@ -2,7 +2,7 @@
 //!
 //! Everything that makes a run depend on the outside goes through this crate: files that appear whole or not at
 //! all ([`atomic`]), digests ([`digest`]), counter-based random numbers ([`random`]), the clock ([`clock`]),
-//! cancellation ([`cancel`]), memory in use ([`memory`]) and what a long job reports while it runs ([`progress`]).
+//! cancellation ([`cancel`]), memory in use ([`memory`]), threads to use ([`threads`]) and what a long job reports while it runs ([`progress`]).
 //!
 //! ```
 //! use luban_base::random::Stream;
@@ -20,5 +20,6 @@ pub mod fault;
 pub mod memory;
 pub mod progress;
 pub mod random;
+pub mod threads;
 
 pub use error::{Error, Result};

@@ -36,6 +36,10 @@ pub enum Event<'a> {
         loss: f64,
         /// Bits a byte of text.
         bits_per_byte: f64,
+        /// To how many tokens, all as likely, the model's doubt comes.
+        perplexity: f64,
+        /// Share of the tokens that the model holds for the likeliest.
+        accuracy: f64,
     },
     /// One of the losses that the loss on held-out data is made of, where there are several; follows it.
     ValidationPart {

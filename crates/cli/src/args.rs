@@ -50,6 +50,7 @@ impl Global {
     pub fn prepare(&self) {
         if let Some(threads) = self.threads {
             // The first thing that this process does, so nothing has used the pool yet.
+            luban_base::threads::set_wanted(usize::from(threads));
             luban_kernels::pool::set_global_threads(usize::from(threads));
         }
     }

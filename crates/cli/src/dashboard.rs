@@ -189,12 +189,27 @@ mod tests {
             memory: Some(250_000_000),
         };
         let mut entries: Vec<Entry> = (1..=100).map(|number| Entry::Step(step(number))).collect();
-        entries.push(Entry::Validation { step: 100, loss: 3.25, bits_per_byte: 1.5 });
+        entries.push(Entry::Validation {
+            step: 100,
+            loss: 3.25,
+            bits_per_byte: 1.5,
+            perplexity: Some(25.79),
+            accuracy: Some(0.4375),
+        });
         entries.push(Entry::Sample { step: 100, text: "fn main() {\u{7}}".into() });
         let drawn = picture(entries, Ending::Running);
-        for part in
-            ["100 of 200", "3.0000", "3.2500", "12,345", "250", "3:20", "Sample after step 100", "fn main() {\u{fffd}}"]
-        {
+        for part in [
+            "100 of 200",
+            "3.0000",
+            "3.2500",
+            "25.79",
+            "43.8 %",
+            "12,345",
+            "250",
+            "3:20",
+            "Sample after step 100",
+            "fn main() {\u{fffd}}",
+        ] {
             assert!(drawn.contains(part), "{part} in\n{drawn}");
         }
         assert!(!drawn.contains('\u{1b}'));

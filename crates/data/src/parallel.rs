@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The number of threads to use where the caller has no wish.
 pub(crate) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |count| count.get()).min(THREADS_MAX)
+    luban_base::threads::wanted().min(THREADS_MAX)
 }
 
 /// Calls `work` for each item and gives the results in the items' order. `tick` is called now and then from the

@@ -336,7 +336,7 @@ fn spawn(mut worker: Worker<ModelBackend>, threads: Option<usize>) -> Result<Joi
     let run = move || {
         let inbox = Arc::clone(&worker.inbox);
         let outcome = catch_unwind(AssertUnwindSafe(|| match threads {
-            Some(threads) => Pool::new(threads).install(|| worker.run()),
+            Some(threads) => Pool::shared(threads).install(|| worker.run()),
             None => worker.run(),
         }));
         if outcome.is_err() {

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,8 @@ thread_local! {
     static INSIDE_REGION: Cell<bool> = const { Cell::new(false) };
 }
 static GLOBAL: OnceLock<Pool> = OnceLock::new();
+/// Beside the global one, the pools that several may use: one of each size.
+static SHARED: Mutex<Vec<Weak<Workers>>> = Mutex::new(Vec::new());
 
 /// Sets the size of the global pool. Gives false, and changes nothing, if that pool has already been used.
 pub fn set_global_threads(threads: usize) -> bool {
@@ -158,6 +160,26 @@ impl Pool {
         };
         let handles = (1..threads).map(start).collect();
         Self(Arc::new(Workers { shared, threads, handles }))
+    }
+
+    /// The pool of `threads` threads that all share who ask for one of that size, for as long as anyone has it; the
+    /// global pool if it is of that size. So the workers of a process do not multiply with those who compute in it:
+    /// whoever finds them busy computes on its own thread meanwhile.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn shared(threads: usize) -> Self {
+        if let Some(global) = GLOBAL.get().filter(|global| global.threads() == threads) {
+            return global.clone();
+        }
+        let mut pools = lock(&SHARED);
+        pools.retain(|workers| workers.strong_count() > 0);
+        let found = pools.iter().filter_map(Weak::upgrade).find(|workers| workers.threads == threads);
+        found.map(Self).unwrap_or_else(|| {
+            let pool = Self::new(threads);
+            pools.push(Arc::downgrade(&pool.0));
+            pool
+        })
     }
 
     /// Threads, the caller included.

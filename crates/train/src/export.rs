@@ -98,6 +98,8 @@ pub fn metrics(state: &TrainState, validation: Option<(&Score, &HeldOut)>) -> Ma
     if let Some((score, held_out)) = validation {
         metrics.extend([
             ("validation_loss", json!(score.loss)),
+            ("validation_accuracy", json!(score.accuracy)),
+            ("perplexity", json!(score.perplexity)),
             ("bits_per_byte", json!(score.bits_per_byte)),
             ("validation_tokens", json!(held_out.tokens())),
             ("validation_bytes", json!(held_out.bytes())),

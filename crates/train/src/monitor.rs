@@ -47,6 +47,10 @@ pub struct Score {
     /// Bits a byte of the text, by the first loss. For an objective that predicts a share of the tokens only, what it
     /// would be if every token cost the mean loss.
     pub bits_per_byte: f64,
+    /// e to the first loss: to how many tokens, all as likely, the model's doubt comes.
+    pub perplexity: f64,
+    /// Share of the first loss's targets that the model holds for the likeliest token.
+    pub accuracy: f64,
     /// The losses by name, where they are several; those on the text of other corpora too.
     pub parts: Vec<(String, f64)>,
 }
@@ -90,15 +94,17 @@ impl HeldOut {
     /// # Errors
     /// If the text does not suit the model.
     pub fn score(&self, model: &mut TrainableModel) -> Result<Score> {
-        let losses = self.parts.iter().map(|part| part.score(model)).collect::<Result<Vec<f64>>>()?;
-        let loss = losses.iter().zip(&self.parts).map(|(loss, part)| loss * part.share).sum();
-        let first = losses.first().copied().unwrap_or(f64::NAN);
-        let bits = first * self.targets as f64 / std::f64::consts::LN_2;
-        let parts = self.parts.iter().zip(losses).filter(|(part, _)| !part.name.is_empty());
+        let grades = self.parts.iter().map(|part| part.score(model)).collect::<Result<Vec<Grade>>>()?;
+        let loss = grades.iter().zip(&self.parts).map(|(grade, part)| grade.loss * part.share).sum();
+        let first = grades.first().copied().unwrap_or(Grade { loss: f64::NAN, accuracy: f64::NAN });
+        let bits = first.loss * self.targets as f64 / std::f64::consts::LN_2;
+        let parts = self.parts.iter().zip(grades).filter(|(part, _)| !part.name.is_empty());
         Ok(Score {
             loss,
             bits_per_byte: bits / self.bytes.max(1) as f64,
-            parts: parts.map(|(part, loss)| (part.name.clone(), loss)).collect(),
+            perplexity: first.loss.exp(),
+            accuracy: first.accuracy,
+            parts: parts.map(|(part, grade)| (part.name.clone(), grade.loss)).collect(),
         })
     }
 
@@ -148,10 +154,17 @@ fn parts(windows: &[Window], objective: &dyn Objective) -> Vec<Part> {
     measures.iter().map(part).collect()
 }
 
+/// How well a model predicts one part.
+#[derive(Clone, Copy, Debug)]
+struct Grade {
+    /// Mean, nats a target.
+    loss: f64,
+    accuracy: f64,
+}
+
 impl Part {
-    /// Mean loss, nats a target.
-    fn score(&self, model: &mut TrainableModel) -> Result<f64> {
-        let (mut nats, mut scored) = (0.0, 0);
+    fn score(&self, model: &mut TrainableModel) -> Result<Grade> {
+        let (mut nats, mut right, mut scored) = (0.0, 0, 0);
         let longest = self.examples.iter().map(|example| example.inputs.len()).max().unwrap_or(1).max(1);
         for part in self.examples.chunks((ROWS_AT_ONCE / longest).max(1)) {
             let Assembled { batch, rows, targets, .. } = Assembled::of(part);
@@ -160,9 +173,11 @@ impl Part {
             }
             let logits = model.logits(&batch, &rows)?;
             nats += sum_of_losses(&logits, &targets);
+            right += likeliest(&logits, &targets).filter(|right| *right).count();
             scored += targets.len();
         }
-        Ok(nats / scored.max(1) as f64)
+        let scored = scored.max(1) as f64;
+        Ok(Grade { loss: nats / scored, accuracy: right as f64 / scored })
     }
 }
 
@@ -183,6 +198,18 @@ fn sum_of_losses(logits: &[f32], targets: &[u32]) -> f64 {
     let mut losses = vec![0.0; targets.len()];
     loss::negative_log_likelihood(logits, targets, &mut losses);
     losses.iter().map(|&nats| f64::from(nats)).sum()
+}
+
+/// Of each row of logits whether none is greater than that of the row's target.
+pub(crate) fn likeliest<'a>(logits: &'a [f32], targets: &'a [u32]) -> impl Iterator<Item = bool> + 'a {
+    /// Compared as one: without an exit between them, the compiler compares several at a time.
+    const GROUP: usize = 64;
+    let vocab = (logits.len() / targets.len().max(1)).max(1);
+    logits.chunks(vocab).zip(targets).map(|(row, &target)| {
+        let own = row[target as usize];
+        let mut groups = row.chunks(GROUP);
+        groups.all(|group| group.iter().fold(true, |least, &other| least & (other <= own)))
+    })
 }
 
 /// Draws a token by its probability at [`TEMPERATURE`]; `uniform` is in [0, 1).
@@ -209,6 +236,18 @@ mod tests {
         let total = (1.0_f64.exp() + 2.0_f64.exp() + 3.0_f64.exp()).ln();
         let expected = (total - 2.0) + 3.0_f64.ln();
         assert!((sum_of_losses(&logits, &[1, 0]) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_target_is_right_where_no_token_is_likelier() {
+        let mut logits = vec![0.0_f32; 2 * 150];
+        (logits[140], logits[150 + 3]) = (2.0, 1.0);
+        let right = |targets: [u32; 2]| likeliest(&logits, &targets).collect::<Vec<_>>();
+        assert_eq!([right([140, 3]), right([139, 140])], [[true, true], [false, false]]);
+        logits[139] = 2.0;
+        assert!(likeliest(&logits, &[139, 0]).next().unwrap(), "as likely as another");
+        logits[1] = f32::NAN;
+        assert!(!likeliest(&logits, &[139, 0]).next().unwrap(), "a model that broke is never right");
     }
 
     #[test]

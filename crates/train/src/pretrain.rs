@@ -45,8 +45,7 @@ const CHECKPOINTS_KEPT: usize = 2;
 const EPOCHS_MANY: f64 = 8.0;
 /// Held-out text that is scored on the way; the end scores all of it.
 const VALIDATION_BYTES: u64 = 64 << 10;
-/// Validations and samples in a whole run.
-const VALIDATIONS: u64 = 10;
+/// Samples in a whole run.
 const SAMPLES_SHOWN: u64 = 7;
 
 /// What a run may use of the outside.
@@ -68,8 +67,8 @@ impl Context<'_> {
     }
 
     fn tell(&self, step: u64, score: &Score) {
-        let Score { loss, bits_per_byte, ref parts } = *score;
-        self.observer.event(&Event::Validation { step, loss, bits_per_byte });
+        let Score { loss, bits_per_byte, perplexity, accuracy, ref parts } = *score;
+        self.observer.event(&Event::Validation { step, loss, bits_per_byte, perplexity, accuracy });
         for (name, loss) in parts {
             self.observer.event(&Event::ValidationPart { step, name, loss: *loss });
         }
@@ -294,14 +293,14 @@ impl<'a> Run<'a> {
     /// Measures and shows, now and then; says whether the weights are the best so far. Changes nothing but the guards.
     fn watch(&mut self) -> Result<bool> {
         let (step, steps) = (self.state.progress.step, self.state.plan.schedule.steps);
-        let PretrainOptions { keep, patience, .. } = *self.options;
+        let PretrainOptions { keep, patience, validations, .. } = *self.options;
         let due = |times: u64| step < steps && step.is_multiple_of((steps / times).max(1));
         if self.held_out.is_empty() {
             return Ok(false);
         }
         let mut best = false;
         // The last weights are measured on all held-out text, but compare with others by what those were measured on.
-        if due(VALIDATIONS) || (keep == Keep::Best && step == steps) {
+        if due(validations) || (keep == Keep::Best && step == steps) {
             let score = self.held_out.score(&mut self.state.model)?;
             // The last step's is told by the end, which measures all of the text.
             if step < steps {

@@ -87,6 +87,8 @@ pub struct PretrainOptions {
     pub strata: Option<usize>,
     /// Which weights the run leaves.
     pub keep: Keep,
+    /// Times that the model is measured on held-out text on the way, about evenly.
+    pub validations: u64,
     /// Validations in succession without a better loss after which the run stops.
     pub patience: Option<u64>,
     /// Steps in succession with a loss far above the usual one after which the run fails; 0 for never. Does not change
@@ -142,6 +144,7 @@ impl Default for PretrainOptions {
             seed: 0,
             strata: None,
             keep: Keep::Last,
+            validations: 10,
             patience: None,
             spike_steps: 20,
             at_once: None,
@@ -191,6 +194,7 @@ impl PretrainOptions {
         real("dropout", Some(self.dropout), DROPOUT_MAX, true)?;
         whole("steps", self.steps, 1, STEPS_MAX)?;
         whole("warmup", self.warmup, 0, STEPS_MAX)?;
+        whole("validations", Some(self.validations), 1, STEPS_MAX)?;
         whole("patience", self.patience, 1, STEPS_MAX)?;
         whole("spike-steps", Some(self.spike_steps), 0, STEPS_MAX)?;
         whole("at-once", size(self.at_once), 1, BATCH_TOKENS_MAX as u64)?;

@@ -33,6 +33,10 @@ fn a_run_learns_and_leaves_a_model_that_can_be_served() {
         seen.validations.iter().map(|validation| validation.0).collect::<Vec<_>>(),
         [20, 40, 60, 80, 100, 120, 140, 160, 180, 200]
     );
+    let told = [seen.told_right[0], *seen.told_right.last().unwrap()];
+    assert!(told[1].1 > told[0].1 + 0.2 && told[1].0 < told[0].0 / 2.0, "perplexity and accuracy: {told:?}");
+    let last = seen.validations.last().unwrap().1;
+    assert!((told[1].0.ln() - last).abs() < 1e-12 && (0.0..=1.0).contains(&told[1].1));
     assert!(seen.samples.len() >= 5 && seen.samples.iter().all(|sample| !sample.is_empty()), "{:?}", seen.samples);
     assert!(seen.notes.iter().any(|note| note.contains("200 steps (as asked) of 128 tokens")), "{:?}", seen.notes);
     assert!(!checkpoints_dir(model.dir()).exists(), "checkpoints go when the model is there");
@@ -55,6 +59,21 @@ fn a_run_learns_and_leaves_a_model_that_can_be_served() {
     assert_eq!((served.tokens as f64, served.bytes as f64), (metric("validation_tokens"), metric("validation_bytes")));
     assert!((served.bits_per_byte / metric("bits_per_byte") - 1.0).abs() < 1e-5, "{served:?}");
     assert!((served.perplexity.ln() - metric("validation_loss")).abs() < 1e-4);
+}
+
+#[test]
+fn a_model_is_measured_as_often_as_was_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Fixture::create(dir.path());
+    for (validations, expected) in [(1, vec![20]), (4, vec![5, 10, 15, 20])] {
+        let watcher = Watcher::default();
+        let options = PretrainOptions { validations, ..tiny(20) };
+        fixture.run(&options, &format!("model-{validations}"), &watcher).unwrap();
+        let seen = watcher.seen.lock().unwrap();
+        assert_eq!(seen.validations.iter().map(|measured| measured.0).collect::<Vec<_>>(), expected);
+    }
+    let error = fixture.run(&PretrainOptions { validations: 0, ..tiny(20) }, "none", &Watcher::default()).unwrap_err();
+    assert!(error.to_string().starts_with("validations is 0"), "{error}");
 }
 
 #[test]

@@ -104,16 +104,28 @@ fn state(snapshot: &Snapshot) -> Value {
         "tokens_per_second": last.map(|step| step.tokens_per_second),
         "share_of_peak": last.and_then(|step| snapshot.share_of_peak(step.tokens_per_second)),
         "memory_bytes": last.and_then(|step| step.memory),
-        "validation_loss": validation.map(|(loss, _)| loss),
-        "bits_per_byte": validation.map(|(_, bits)| bits),
+        "validation_loss": validation.map(|measured| measured.loss),
+        "bits_per_byte": validation.map(|measured| measured.bits_per_byte),
+        "perplexity": validation.and_then(|measured| measured.perplexity),
+        "validation_accuracy": validation.and_then(|measured| measured.accuracy),
         "seconds_left": if snapshot.ending == Ending::Running { snapshot.seconds_left() } else { None },
     })
 }
 
-/// The newest loss on held-out text, and the bits a byte.
-pub fn validation(snapshot: &Snapshot) -> Option<(f64, f64)> {
-    snapshot.entries.iter().rev().find_map(|entry| match entry {
-        record::Entry::Validation { loss, bits_per_byte, .. } => Some((*loss, *bits_per_byte)),
+/// What was last measured on held-out text.
+#[derive(Clone, Copy)]
+struct Measured {
+    loss: f64,
+    bits_per_byte: f64,
+    perplexity: Option<f64>,
+    accuracy: Option<f64>,
+}
+
+fn validation(snapshot: &Snapshot) -> Option<Measured> {
+    snapshot.entries.iter().rev().find_map(|entry| match *entry {
+        record::Entry::Validation { loss, bits_per_byte, perplexity, accuracy, .. } => {
+            Some(Measured { loss, bits_per_byte, perplexity, accuracy })
+        }
         _ => None,
     })
 }
@@ -137,8 +149,10 @@ pub fn figures(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     ];
     if let Some(step) = snapshot.steps().next_back() {
         rows.push(("loss", format!("{:.4}", step.loss)));
-        if let Some((loss, bits)) = validation(snapshot) {
-            rows.extend([("validation loss", format!("{loss:.4}")), ("bits a byte", format!("{bits:.4}"))]);
+        if let Some(Measured { loss, bits_per_byte, perplexity, accuracy }) = validation(snapshot) {
+            rows.extend([("validation loss", format!("{loss:.4}")), ("bits a byte", format!("{bits_per_byte:.4}"))]);
+            rows.extend(perplexity.map(|value| ("perplexity", format!("{value:.2}"))));
+            rows.extend(accuracy.map(|share| ("tokens told right", format!("{:.1} %", 100.0 * share))));
         }
         rows.extend([
             ("learning rate", format!("{:.3e}", step.learning_rate)),

@@ -41,9 +41,11 @@ pub fn line(event: &Event<'_>) -> Option<String> {
     match event {
         Event::Note(text) => Some((*text).to_owned()),
         Event::Warning(text) => Some(format!("warning: {text}")),
-        Event::Validation { step, loss, bits_per_byte } => {
-            Some(format!("step {step}: validation loss {loss:.3}, {bits_per_byte:.3} bits a byte"))
-        }
+        Event::Validation { step, loss, bits_per_byte, perplexity, accuracy } => Some(format!(
+            "step {step}: validation loss {loss:.3}, {bits_per_byte:.3} bits a byte, perplexity {perplexity:.1}, \
+             {:.1} % told right",
+            100.0 * accuracy
+        )),
         Event::ValidationPart { step, name, loss } => Some(format!("step {step}: {name} validation loss {loss:.3}")),
         Event::Sample { step, text } => {
             let text = text.trim_end().lines().map(|line| format!("  | {line}\n")).collect::<String>();

@@ -58,7 +58,9 @@ fn log(event: &Event<'_>) {
             "step"
         ),
         Event::Checkpoint { step } => tracing::info!(step, "checkpoint"),
-        Event::Validation { step, loss, bits_per_byte } => tracing::info!(step, loss, bits_per_byte, "validation"),
+        Event::Validation { step, loss, bits_per_byte, perplexity, accuracy } => {
+            tracing::info!(step, loss, bits_per_byte, perplexity, accuracy, "validation");
+        }
         Event::ValidationPart { step, name, loss } => tracing::info!(step, name, loss, "validation"),
         Event::Progress { what, done, total, unit } => tracing::trace!(what, done, total, unit, "progress"),
         _ => {}

@@ -16,7 +16,7 @@ use crate::{Context, Error, Result};
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct DataBuild {
-    /// A folder or a file: text, code, JSONL, CSV; also compressed (.gz, .zst)
+    /// A folder or a file: text, code, JSONL, CSV, Parquet; also compressed (.gz, .zst)
     #[arg(long, value_name = "PATH", conflicts_with = "cargo")]
     pub data: Option<PathBuf>,
     /// A Cargo project: the Rust sources of the libraries that it depends on

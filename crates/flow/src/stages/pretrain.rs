@@ -106,7 +106,10 @@ pub struct Pretrain {
     /// Which weights to leave: last, or best by the validation loss
     #[arg(long, value_name = "NAME", default_value = "last", value_parser = super::word::<Keep>)]
     pub keep: Keep,
-    /// Stop after so many validations, of ten, without a better loss
+    /// Measure loss, perplexity and accuracy on held-out text so many times on the way
+    #[arg(long, value_name = "N", default_value_t = Self::default().validations)]
+    pub validations: u64,
+    /// Stop after so many validations without a better loss
     #[arg(long, value_name = "N")]
     pub patience: Option<u64>,
     /// Fail after so many steps with a loss far above the usual; 0 for never
@@ -158,6 +161,7 @@ impl Default for Pretrain {
             document_mask: options.document_mask,
             seed: options.seed,
             keep: options.keep,
+            validations: options.validations,
             patience: options.patience,
             spike_steps: options.spike_steps,
             at_once: options.at_once,
@@ -197,6 +201,7 @@ impl Pretrain {
             document_mask: self.document_mask,
             seed: self.seed,
             keep: self.keep,
+            validations: self.validations,
             patience: self.patience,
             spike_steps: self.spike_steps,
             at_once: self.at_once,

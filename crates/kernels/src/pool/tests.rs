@@ -74,6 +74,17 @@ fn two_callers_share_a_pool() {
 }
 
 #[test]
+fn pools_of_a_size_are_shared_while_somebody_has_one() {
+    let (five, also_five, six) = (Pool::shared(5), Pool::shared(5), Pool::shared(6));
+    assert!(Arc::ptr_eq(&five.0, &also_five.0) && !Arc::ptr_eq(&five.0, &six.0));
+    assert_eq!((five.threads(), six.threads()), (5, 6));
+    let workers = Arc::downgrade(&five.0);
+    drop((five, also_five));
+    assert!(workers.upgrade().is_none(), "the workers end with the last handle");
+    assert!(!Pool::shared(5).0.handles.is_empty());
+}
+
+#[test]
 fn chunks_cover_the_slice() {
     let mut items = vec![0; 1001];
     Pool::new(2).install(|| parallel_chunks_mut(&mut items, 10, |index, chunk| chunk.fill(index)));

@@ -16,7 +16,7 @@ const THREADS_MAX: usize = 8;
 
 /// The words with their counts, sorted by their bytes.
 pub(super) fn count<'a>(sample: &'a [String], cancel: &Cancel) -> Result<Vec<(&'a str, u64)>> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(THREADS_MAX);
+    let threads = luban_base::threads::wanted().min(THREADS_MAX);
     let share = sample.len().div_ceil(threads).max(1);
     let counted: Vec<HashMap<&str, u64>> = std::thread::scope(|scope| {
         let workers: Vec<_> = sample.chunks(share).map(|part| scope.spawn(move || count_part(part, cancel))).collect();

@@ -30,6 +30,12 @@ pub enum Entry {
         loss: f64,
         /// Bits a byte of text.
         bits_per_byte: f64,
+        /// To how many tokens, all as likely, the model's doubt comes; records of earlier versions lack it.
+        #[serde(default)]
+        perplexity: Option<f64>,
+        /// Share of the tokens that the model holds for the likeliest; likewise.
+        #[serde(default)]
+        accuracy: Option<f64>,
     },
     /// One of the losses that the one before it is made of.
     ValidationPart {

@@ -167,7 +167,10 @@ impl Observer for Recorder<'_> {
             Event::Warning(text) => Entry::Warning { step, text: text.to_owned() },
             Event::Step(step) => Entry::Step(figures(&step, self.unix_s())),
             Event::Sample { step, text } => Entry::Sample { step, text: text.to_owned() },
-            Event::Validation { step, loss, bits_per_byte } => Entry::Validation { step, loss, bits_per_byte },
+            Event::Validation { step, loss, bits_per_byte, perplexity, accuracy } => {
+                let (perplexity, accuracy) = (Some(perplexity), Some(accuracy));
+                Entry::Validation { step, loss, bits_per_byte, perplexity, accuracy }
+            }
             Event::ValidationPart { step, name, loss } => Entry::ValidationPart { step, name: name.to_owned(), loss },
             _ => return,
         };
@@ -215,8 +218,11 @@ fn show(events: &mut EventFile, entry: &Entry, unix_s: f64, share: Option<f64>) 
             values.extend(figures.memory.map(|bytes| ("speed/memory_bytes", bytes as f64)));
             events.scalars(unix_s, figures.step, &values)
         }
-        Entry::Validation { step, loss, bits_per_byte } => {
-            events.scalars(unix_s, *step, &[("validation/loss", *loss), ("validation/bits_per_byte", *bits_per_byte)])
+        Entry::Validation { step, loss, bits_per_byte, perplexity, accuracy } => {
+            let mut values = vec![("validation/loss", *loss), ("validation/bits_per_byte", *bits_per_byte)];
+            values.extend(perplexity.map(|value| ("validation/perplexity", value)));
+            values.extend(accuracy.map(|value| ("validation/accuracy", value)));
+            events.scalars(unix_s, *step, &values)
         }
         Entry::ValidationPart { step, name, loss } => {
             events.scalars(unix_s, *step, &[(&format!("validation/{name}_loss"), *loss)])

@@ -61,7 +61,9 @@ pub fn data(header: &Header, ending: &Ending, figures: Value, entries: impl Iter
     for entry in entries {
         match entry {
             Entry::Step(step) => points.add(step),
-            Entry::Validation { step, loss, bits_per_byte } => validations.push(json!([step, loss, bits_per_byte])),
+            Entry::Validation { step, loss, bits_per_byte, perplexity, accuracy } => {
+                validations.push(json!([step, loss, bits_per_byte, perplexity, accuracy]));
+            }
             Entry::ValidationPart { step, name, loss } => parts.entry(name).or_default().push(json!([step, loss])),
             Entry::Sample { step, text } => keep(&mut samples, json!([step, text])),
             Entry::Note { step, text } => keep(&mut notes, json!([step, text, false])),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ScaleOptions;
 use crate::error::{Error, Result};
+use crate::monitor::likeliest;
 
 /// Lengths of successions of tokens that have to be right as a whole.
 pub const SPANS: [usize; 3] = [4, 8, 16];
@@ -96,12 +97,7 @@ impl Tally {
     fn add(&mut self, logits: &[f32], targets: &[u32]) {
         let mut losses = vec![0.0; targets.len()];
         loss::negative_log_likelihood(logits, targets, &mut losses);
-        let vocab = logits.len() / targets.len().max(1);
-        let right: Vec<bool> = logits
-            .chunks(vocab.max(1))
-            .zip(targets)
-            .map(|(row, &target)| row.iter().all(|&other| other <= row[target as usize]))
-            .collect();
+        let right: Vec<bool> = likeliest(logits, targets).collect();
         self.nats += losses.iter().map(|&nats| f64::from(nats)).sum::<f64>();
         self.probability += losses.iter().map(|&nats| f64::from(-nats).exp()).sum::<f64>();
         self.tokens += targets.len();

@@ -171,6 +171,8 @@ pub struct Watcher {
 pub struct Seen {
     pub losses: Vec<(u64, f64)>,
     pub validations: Vec<(u64, f64, f64)>,
+    /// Perplexity and accuracy of each.
+    pub told_right: Vec<(f64, f64)>,
     pub parts: Vec<(u64, String, f64)>,
     pub samples: Vec<String>,
     pub notes: Vec<String>,
@@ -195,7 +197,10 @@ impl Observer for Watcher {
                     self.cancel.raise();
                 }
             }
-            Event::Validation { step, loss, bits_per_byte } => seen.validations.push((*step, *loss, *bits_per_byte)),
+            Event::Validation { step, loss, bits_per_byte, perplexity, accuracy } => {
+                seen.validations.push((*step, *loss, *bits_per_byte));
+                seen.told_right.push((*perplexity, *accuracy));
+            }
             Event::ValidationPart { step, name, loss } => seen.parts.push((*step, (*name).to_owned(), *loss)),
             Event::Sample { text, .. } => seen.samples.push((*text).to_owned()),
             Event::Note(text) | Event::Warning(text) => seen.notes.push((*text).to_owned()),
