@@ -4,6 +4,7 @@
 mod support;
 
 use luban_engine::{Engine, EngineOptions, Origin, Request, Sampling};
+use luban_kernels::pool;
 use support::{decoders, f32_model, tokenizer, tokens};
 
 /// Threads of this process whose names begin so.
@@ -16,6 +17,8 @@ fn count(name: &str) -> usize {
 
 #[test]
 fn engines_of_one_process_share_their_workers() {
+    // This thread computes too, when it makes models; with a pool of one it has no workers.
+    assert!(pool::set_global_threads(1));
     let options = EngineOptions { threads: Some(3), ..EngineOptions::default() };
     let start = || Engine::start(f32_model(&decoders()[0]), tokenizer(), Origin::default(), options.clone()).unwrap();
     let engines = [start(), start()];
