@@ -16,6 +16,8 @@ const RELIABILITY: &[Tries] = &[
     Tries { package: "luban-artifact", target: "hostile", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-artifact", target: "pull_pypi", set: &[] },
     Tries { package: "luban-data", target: LIBRARY, set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
+    Tries { package: "luban-text", target: "attacks", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
+    Tries { package: "luban-text", target: "template", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-train", target: "kill", set: &[("LUBAN_FAULT_KILLS", "50")] },
     Tries { package: "luban-engine", target: LIBRARY, set: &[("LUBAN_FAULT_POISON", "100")] },
     Tries {

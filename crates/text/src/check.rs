@@ -13,6 +13,8 @@ pub(crate) const FILE_BYTES_MAX: usize = 64 << 20;
 pub(crate) const VOCAB_MAX: usize = 4 << 20;
 /// Most bytes that a text may have once normalised.
 pub(crate) const NORMALIZED_BYTES_MAX: usize = 256 << 20;
+/// Most bytes of all added tokens together; a machine that finds them in texts takes some dozen for each.
+pub(crate) const ADDED_BYTES_MAX: usize = 4 << 20;
 /// Steps of a sequence, nested ones included.
 const STEPS_MAX: usize = 64;
 /// WordPiece tries every end of a word for every start: quadratic in this.
@@ -141,7 +143,14 @@ pub(crate) fn merge_of(merge: &Value) -> Option<(&str, &str)> {
 fn added_tokens(tokens: Option<&Value>) -> Result<()> {
     match tokens {
         None | Some(Value::Null) => Ok(()),
-        Some(Value::Array(tokens)) => size(tokens.len() + 1),
+        Some(Value::Array(tokens)) => {
+            size(tokens.len() + 1)?;
+            let bytes = tokens.iter().filter_map(|token| token.get("content")?.as_str()).map(str::len).sum::<usize>();
+            if bytes > ADDED_BYTES_MAX {
+                return corrupt(format!("its added tokens have {bytes} bytes; at most {ADDED_BYTES_MAX}"));
+            }
+            Ok(())
+        }
         Some(_) => corrupt("its \"added_tokens\" are not a list"),
     }
 }

@@ -21,6 +21,14 @@ pub enum Error {
     /// The tokenizer within a GGUF file is damaged, or of a kind that is not known.
     #[error("the file's tokenizer cannot be used: {0}")]
     Vocabulary(String),
+    /// A chat template that cannot be read, or that refuses a conversation.
+    #[error("the chat template fails at line {line}: {why}")]
+    Template {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
     /// `tokenizer_config.json` cannot be read.
     #[error("tokenizer_config.json is corrupt: {0}")]
     Config(String),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::train::{MASK, UNKNOWN};
-use crate::{Error, Result, Tokenizer};
+use crate::{Error, Result, Tokenizer, template};
 
 /// Largest `tokenizer_config.json`: honest ones hold a chat template and some hundred tokens.
 const CONFIG_BYTES_MAX: usize = 4 << 20;
@@ -15,22 +15,38 @@ pub(crate) fn usual_eos(id: impl Fn(&str) -> Option<u32>) -> Option<u32> {
     USUAL_EOS.iter().find_map(|token| id(token))
 }
 
-/// What `tokenizer_config.json` names as `eos_token`: a string, or an object with a `content`.
-pub(crate) fn eos_of_config(config: &[u8]) -> Result<Option<String>> {
+/// What `tokenizer_config.json` says of tokens and conversations.
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    /// Tokens with a role, by the role's name, such as `eos_token`.
+    pub(crate) roles: Vec<(&'static str, String)>,
+    pub(crate) chat_template: Option<String>,
+}
+
+/// Roles that chat templates speak of.
+pub(crate) const ROLES: [&str; 4] = ["eos_token", "bos_token", "unk_token", "pad_token"];
+
+/// Reads the configuration. A role's token is a string, or an object with a `content`.
+pub(crate) fn config(config: &[u8]) -> Result<Config> {
     if config.len() > CONFIG_BYTES_MAX {
         return Err(Error::Config(format!("it has {} bytes; at most {CONFIG_BYTES_MAX} are read", config.len())));
     }
     let config: Map<String, Value> =
         serde_json::from_slice(config).map_err(|error| Error::Config(error.to_string()))?;
-    match config.get("eos_token") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(token)) => Ok(Some(token.clone())),
-        Some(Value::Object(token)) => match token.get("content") {
-            Some(Value::String(token)) => Ok(Some(token.clone())),
-            _ => Err(Error::Config("eos_token is an object without a string \"content\"".into())),
-        },
-        Some(other) => Err(Error::Config(format!("eos_token is {other}; expected a string or an object"))),
+    let mut roles = Vec::new();
+    for role in ROLES {
+        let token = match config.get(role) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(token)) => token,
+            Some(Value::Object(token)) => match token.get("content") {
+                Some(Value::String(token)) => token,
+                _ => return Err(Error::Config(format!("{role} is an object without a string \"content\""))),
+            },
+            Some(other) => return Err(Error::Config(format!("{role} is {other}; expected a string or an object"))),
+        };
+        roles.push((role, token.clone()));
     }
+    Ok(Config { roles, chat_template: template::of_config(&config) })
 }
 
 pub(crate) fn files(tokenizer: &Tokenizer, length: Option<usize>) -> Vec<(&'static str, Vec<u8>)> {

@@ -12,7 +12,7 @@ use crate::encoder::Encoder;
 use crate::gguf::{self, Built, Vocabulary};
 use crate::table::Table;
 use crate::train::{self, TrainOptions};
-use crate::{Error, Result, Sentinels, alphabet, check, hub, recognize};
+use crate::{ChatTemplate, Error, Result, Sentinels, alphabet, check, hub, recognize};
 
 /// Longest text that one call encodes; the library keeps about forty bytes for each of these.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -38,6 +38,8 @@ pub struct Tokenizer {
     eos: Option<u32>,
     ends: Vec<u32>,
     sentinels: Option<Sentinels>,
+    /// Tokens with a role that chat templates speak of.
+    roles: Vec<(&'static str, String)>,
     chat_template: Option<String>,
 }
 
@@ -109,6 +111,7 @@ impl Tokenizer {
             eos: built.eos,
             ends: std::mem::take(&mut built.ends),
             sentinels: built.sentinels,
+            roles: std::mem::take(&mut built.roles),
             chat_template: vocabulary.chat_template.clone(),
             library: Library::Later(Box::new((vocabulary, built)), OnceLock::new()),
         };
@@ -158,6 +161,7 @@ impl Tokenizer {
             eos,
             ends: eos.into_iter().collect(),
             sentinels: None,
+            roles: Vec::new(),
             chat_template: None,
             library: Library::Read(Box::new(inner)),
         };
@@ -165,17 +169,38 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Takes the end-of-text token from a `tokenizer_config.json`, where it names one.
+    /// Takes the end-of-text token, and the chat template, from a `tokenizer_config.json`, where it names them.
     ///
     /// # Errors
-    /// A file that is damaged, or a token that the vocabulary lacks.
+    /// A file that is damaged, or an end-of-text token that the vocabulary lacks.
     pub fn with_config(mut self, config: &[u8]) -> Result<Self> {
-        if let Some(token) = hub::eos_of_config(config)? {
-            let eos = self.id(&token).ok_or(Error::UnknownToken(token))?;
+        let config = hub::config(config)?;
+        if let Some((_, token)) = config.roles.iter().find(|(role, _)| *role == "eos_token") {
+            let eos = self.id(token).ok_or_else(|| Error::UnknownToken(token.clone()))?;
             self.eos = Some(eos);
             self.ends = vec![eos];
         }
+        self.roles = config.roles;
+        self.chat_template = config.chat_template.or(self.chat_template);
         Ok(self)
+    }
+
+    /// Takes the chat template from a file of its own, `chat_template.jinja`.
+    #[must_use]
+    pub fn with_chat_template(mut self, template: String) -> Self {
+        self.chat_template = Some(template);
+        self
+    }
+
+    /// The template by which the model's conversations are written, where its files hold one.
+    ///
+    /// # Errors
+    /// One that cannot be read.
+    pub fn chat(&self) -> Result<Option<ChatTemplate>> {
+        let Some(source) = &self.chat_template else { return Ok(None) };
+        let template = ChatTemplate::new(source)?;
+        let with_role = |template: ChatTemplate, (role, token): &(&str, String)| template.with(role, token.as_str());
+        Ok(Some(self.roles.iter().fold(template, with_role)))
     }
 
     /// The bytes of `tokenizer.json`: those that were read, or, for the tokenizer of a GGUF file, of a file that
@@ -355,11 +380,6 @@ impl Tokenizer {
     /// All tokens that end an answer: the end of text, and in chat models the end of a turn.
     pub fn ends(&self) -> &[u32] {
         &self.ends
-    }
-
-    /// The template by which the model's conversations are written, where its files hold one.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.chat_template.as_deref()
     }
 
     /// The tokens for filling in the middle, if it has them.

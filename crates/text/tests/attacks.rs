@@ -2,6 +2,7 @@
 
 use luban_base::progress::Silent;
 use luban_base::random::Stream as Draws;
+use luban_text::gguf::Vocabulary;
 use luban_text::{Error, TEXT_BYTES_MAX, Tokenizer, TrainOptions};
 use serde_json::{Value, json};
 
@@ -67,6 +68,7 @@ fn each_attack_is_an_error() {
             }),
         ),
         ("added tokens that are no list", with(|file| file["added_tokens"] = json!({}))),
+        ("added tokens of megabytes", with(|file| file["added_tokens"][0]["content"] = json!("a".repeat(5 << 20)))),
     ];
     for (name, file) in cases {
         let error = load(&file).expect_err(name);
@@ -151,15 +153,65 @@ fn mutate(file: &mut Value, draws: &Draws) {
     };
 }
 
+/// How often to try: more where the environment says so.
+fn rounds(default: u64) -> u64 {
+    std::env::var("LUBAN_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Uses a tokenizer in every way.
+fn use_up(tokenizer: &Tokenizer) {
+    let text = "fn area(width: u32) { \"花\" }\n\t<|endoftext|> aa [CLS] ▁x";
+    let ids = tokenizer.encode(text).unwrap_or_default();
+    let _ = tokenizer.encode_ordinary(text);
+    let _ = tokenizer.encode_special(text, Some(8));
+    let _ = tokenizer.decode(&ids);
+    let _ = tokenizer.decode(&[0, 1, 299, 300, u32::MAX]);
+    let _ = tokenizer.encode_infilling("a", "b");
+    let _ = tokenizer.word_starts(&ids);
+    let _ = tokenizer.chat().map(|chat| chat.map(|chat| chat.apply(&[json!({ "role": "user" })], true, None)));
+    tokenizer.hub_files(None);
+}
+
+/// What WordPiece's and SentencePiece's files look like, small.
+fn others() -> [Value; 2] {
+    let special = json!([{ "id": 1, "content": "[CLS]", "single_word": false, "lstrip": false, "rstrip": true,
+        "normalized": false, "special": true }]);
+    let template = json!({ "type": "TemplateProcessing",
+        "single": [{ "SpecialToken": { "id": "[CLS]", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+        "special_tokens": { "[CLS]": { "id": "[CLS]", "ids": [1], "tokens": ["[CLS]"] } } });
+    let words = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": special, "post_processor": template,
+        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true },
+        "pre_tokenizer": { "type": "BertPreTokenizer" }, "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+        "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+            "vocab": { "[UNK]": 0, "[CLS]": 1, "a": 2, "##a": 3, "area": 4, "花": 5, "(": 6 } },
+    });
+    let replace = |from: &str, to: &str| json!({ "type": "Replace", "pattern": { "String": from }, "content": to });
+    let mut vocab = json!({ "<unk>": 0, "<s>": 1, "▁": 2, "a": 3, "▁a": 4, "aa": 5 });
+    (0..256).for_each(|byte| vocab[format!("<0x{byte:02X}>")] = json!(6 + byte));
+    let pieces = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "post_processor": null,
+        "normalizer": { "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }, replace(" ", "▁")] },
+        "pre_tokenizer": null,
+        "decoder": { "type": "Sequence", "decoders": [replace("▁", " "), { "type": "ByteFallback" }, { "type": "Fuse" },
+            { "type": "Strip", "content": " ", "start": 1, "stop": 0 }] },
+        "model": { "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "vocab": vocab, "merges": ["▁ a", "a a"] },
+    });
+    [words, pieces]
+}
+
 #[test]
 fn mutated_files_give_errors_or_work_but_never_panic() {
-    let honest = honest();
-    let text = "fn area(width: u32) { \"花\" }\n\t<|endoftext|> aa";
+    let [words, pieces] = others();
+    let honest = [honest(), words, pieces];
+    let rounds = rounds(3000);
     let mut loaded = 0;
-    for case in 0..1500 {
+    for case in 0..rounds {
         let draws = Draws::new(11, &[case]);
-        let mut file = honest.clone();
-        for step in 0..1 + case % 3 {
+        let mut file = honest[case as usize % honest.len()].clone();
+        for step in 0..1 + case / 3 % 3 {
             mutate(&mut file, &draws.child(step));
         }
         let mut bytes = file.to_string().into_bytes();
@@ -169,12 +221,116 @@ fn mutated_files_give_errors_or_work_but_never_panic() {
         }
         let Ok(tokenizer) = Tokenizer::from_json(&bytes) else { continue };
         loaded += 1;
-        let ids = tokenizer.encode(text).unwrap_or_default();
-        let _ = tokenizer.encode_ordinary(text);
-        let _ = tokenizer.encode_special(text, Some(8));
-        let _ = tokenizer.decode(&ids);
-        let _ = tokenizer.decode(&[0, 1, 299, 300, u32::MAX]);
-        tokenizer.hub_files(None);
+        use_up(&tokenizer);
     }
-    assert!((50..1300).contains(&loaded), "the mutator reaches both sides: {loaded} files loaded");
+    assert!((rounds / 30..rounds * 9 / 10).contains(&loaded), "the mutator reaches both sides: {loaded} files loaded");
+}
+
+#[test]
+fn mutated_configurations_give_errors_or_work() {
+    let file = honest().to_string();
+    let tokenizer = || Tokenizer::from_json(file.as_bytes()).unwrap();
+    let config = json!({
+        "eos_token": { "content": "<|endoftext|>" }, "bos_token": "<|endoftext|>", "pad_token": null,
+        "chat_template": [{ "name": "default", "template": "{% for m in messages %}{{ m.role }}{{ eos_token }}{% endfor %}" }],
+    });
+    let whole = tokenizer().with_config(config.to_string().as_bytes()).unwrap();
+    let text = whole.chat().unwrap().unwrap().apply(&[json!({ "role": "user" })], true, None).unwrap();
+    assert_eq!(text, "user<|endoftext|>");
+    let (mut taken, rounds) = (0, rounds(1000));
+    for case in 0..rounds {
+        let draws = Draws::new(12, &[case]);
+        let mut config = config.clone();
+        mutate(&mut config, &draws);
+        let mut bytes = config.to_string().into_bytes();
+        if case % 3 == 0 {
+            let place = draws.below_at(100, bytes.len() as u64) as usize;
+            bytes[place] = draws.u32_at(101) as u8;
+        }
+        let Ok(tokenizer) = tokenizer().with_config(&bytes) else { continue };
+        taken += 1;
+        let _ = tokenizer.chat().map(|chat| chat.map(|chat| chat.apply(&[json!({ "role": "user" })], true, None)));
+    }
+    assert!((rounds / 20..rounds).contains(&taken), "{taken} of {rounds} were taken");
+}
+
+#[test]
+fn mutated_vocabularies_give_errors_or_work() {
+    let base = |model: &str| {
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let words = [
+            "<unk>", "<s>", "</s>", "▁", "a", "b", "▁a", "ab", "▁ab", "f", "n", "fn", "花", "[CLS]", "[SEP]", "Ġ", "Ġa",
+        ];
+        let tokens: Vec<String> = words.iter().map(|word| (*word).to_owned()).chain(bytes).collect();
+        let kind = |token: &String| match token.as_str() {
+            "<unk>" => 2,
+            "<s>" | "</s>" | "[CLS]" | "[SEP]" => 3,
+            token if token.starts_with("<0x") => 6,
+            _ => 1,
+        };
+        Vocabulary {
+            model: model.to_owned(),
+            pre: Some("qwen2".into()),
+            scores: (0..tokens.len()).map(|id| -(id as f32)).collect(),
+            kinds: tokens.iter().map(kind).collect(),
+            merges: ["a b", "f n", "Ġ a"].map(str::to_owned).to_vec(),
+            tokens,
+            chat_template: Some("{{ messages }}".into()),
+            ..Vocabulary::default()
+        }
+    };
+    let texts = [
+        "",
+        "a",
+        " ",
+        "a b",
+        "花",
+        "<0x41>",
+        "<0xZZ>",
+        "[CLS]",
+        "▁▁",
+        "\u{0}",
+        "Ġ",
+        "default",
+        "llama-bpe",
+        "bert",
+        "t5",
+    ];
+    let (mut loaded, rounds) = (0, rounds(3000));
+    for case in 0..rounds {
+        let draws = Draws::new(13, &[case]);
+        let below = |at: u64, bound: usize| draws.below_at(at, bound.max(1) as u64) as usize;
+        let mut vocabulary = base(["gpt2", "llama", "bert", "t5"][case as usize % 4]);
+        for step in (0..1 + case / 4 % 4).map(|step| 10 * step) {
+            let text = texts[below(step + 1, texts.len())].to_owned();
+            let id = [0, 1, 300, u32::MAX][below(step + 2, 4)];
+            let count = vocabulary.tokens.len();
+            let at = below(step + 3, count);
+            match below(step + 4, 14) {
+                0 if count > 0 => vocabulary.tokens[at] = text,
+                1 => vocabulary.tokens.truncate(at),
+                2 => vocabulary.tokens.push(text),
+                3 => vocabulary.scores.truncate(at),
+                4 if at < vocabulary.scores.len() => {
+                    vocabulary.scores[at] = [f32::NAN, f32::INFINITY, 0.0, -0.0][below(step + 5, 4)]
+                }
+                5 if at < vocabulary.kinds.len() => vocabulary.kinds[at] = below(step + 5, 9) as i32 - 1,
+                6 => vocabulary.merges.push(text),
+                7 => vocabulary.pre = Some(text),
+                8 => vocabulary.model = text,
+                9 => vocabulary.special.bos = Some(id),
+                10 => vocabulary.special.unknown = Some(id),
+                11 => {
+                    (vocabulary.special.prefix, vocabulary.special.middle, vocabulary.special.suffix) =
+                        (Some(id), Some(1), Some(2))
+                }
+                12 => vocabulary.precompiled_charsmap = (0..at).map(|at| draws.u32_at(500 + at as u64) as u8).collect(),
+                _ => (vocabulary.add_bos, vocabulary.add_space_prefix) = (Some(case % 2 == 0), Some(case % 3 == 0)),
+            }
+        }
+        let Ok(tokenizer) = Tokenizer::from_gguf(vocabulary) else { continue };
+        loaded += 1;
+        use_up(&tokenizer);
+    }
+    assert!((rounds / 20..rounds * 9 / 10).contains(&loaded), "{loaded} of {rounds} were taken");
 }

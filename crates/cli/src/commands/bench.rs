@@ -1,5 +1,7 @@
 //! `luban bench`: what this machine can do, what training makes of it, and whether it computes what others compute.
 
+mod tokenizer;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -21,6 +23,8 @@ use crate::args::Global;
 use crate::format::{grouped, table};
 use crate::output::{self, Outcome};
 
+pub use tokenizer::{Options as Tokenizer, run as tokenizer};
+
 /// Measurements of this machine.
 #[derive(Subcommand)]
 pub enum Bench {
@@ -28,6 +32,7 @@ pub enum Bench {
     Curve(Curve),
     Products(Products),
     Limits(Limits),
+    Tokenizer(Tokenizer),
 }
 
 /// Speed of training on known shapes

@@ -41,7 +41,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Compress and evaluate", &["quantize", "convert", "eval perplexity", "eval masked", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
-    ("Machine", &["bench train", "bench products", "bench curve", "bench limits", "completions"]),
+    ("Machine", &["bench train", "bench products", "bench curve", "bench limits", "bench tokenizer", "completions"]),
 ];
 
 /// Every command. What each does is said where its options are.
@@ -106,6 +106,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Bench(bench::Bench::Curve(options)) => bench::curve(&options, global),
         Command::Bench(bench::Bench::Products(options)) => bench::products(&options, global),
         Command::Bench(bench::Bench::Limits(options)) => bench::limits(&options, global),
+        Command::Bench(bench::Bench::Tokenizer(options)) => bench::tokenizer(&options, global),
         Command::Completions(options) => completions::run(&options),
     }
 }

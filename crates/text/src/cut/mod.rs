@@ -105,7 +105,7 @@ impl Step {
 }
 
 /// Cuts a text by each step in turn, and gives away the words in order.
-pub(crate) fn cut(steps: &[Step], text: &str, each: &mut impl FnMut(&str)) {
+pub(crate) fn cut<'t>(steps: &[Step], text: &'t str, each: &mut impl FnMut(&'t str)) {
     let Some((step, rest)) = steps.split_first() else {
         if !text.is_empty() {
             each(text);
@@ -132,7 +132,7 @@ pub(crate) fn cut(steps: &[Step], text: &str, each: &mut impl FnMut(&str)) {
 
 /// Cuts where a function says: from each place to the next.
 #[inline]
-fn cut_at(text: &str, next: impl Fn(usize) -> usize, rest: &[Step], each: &mut impl FnMut(&str)) {
+fn cut_at<'t>(text: &'t str, next: impl Fn(usize) -> usize, rest: &[Step], each: &mut impl FnMut(&'t str)) {
     let mut at = 0;
     while at < text.len() {
         let end = next(at);

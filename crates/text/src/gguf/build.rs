@@ -6,7 +6,9 @@ use super::{Kind, Special, Vocabulary, pre};
 use crate::added::{self, Added};
 use crate::bpe::{Merges, NONE, Twice};
 use crate::byte_bpe::ByteBpe;
+use crate::check::ADDED_BYTES_MAX;
 use crate::encoder::{Encoder, Frame, Method};
+use crate::hub::ROLES;
 use crate::memory::Memories;
 use crate::pieces::{Joins, Order, Pieces, SPACE, SpaceBefore, Unknown};
 use crate::recognize::byte_tokens;
@@ -52,6 +54,8 @@ pub(crate) struct Built {
     pub(crate) bytes: Option<Table>,
     /// Whether texts begin with a space that is none of theirs.
     pub(crate) space_before: bool,
+    /// Tokens with a role that chat templates speak of, by the role's name.
+    pub(crate) roles: Vec<(&'static str, String)>,
     /// For filling in the middle.
     pub(crate) sentinels: Option<Sentinels>,
 }
@@ -74,13 +78,27 @@ pub(crate) fn build(vocabulary: &Vocabulary) -> Result<Built> {
     };
     let space_before = matches!(&method, Some(Method::Pieces(pieces)) if pieces.space_before == SpaceBefore::Always);
     let bytes = method.as_ref().and_then(|method| bytes_of_tokens(vocabulary, method));
+    let named = [roles.eos, roles.bos, roles.unknown, vocabulary.special.padding];
+    let token = |id: u32| vocabulary.tokens.get(id as usize).cloned();
+    let named = ROLES.into_iter().zip(named).filter_map(|(role, id)| Some((role, token(id?)?))).collect();
     let sentinels = sentinels(vocabulary, &names);
     let frame = frame(vocabulary, &roles)?;
     let added = added_tokens(vocabulary, &is_special)?;
     let whole = Some(frame.clone());
     let encoder =
         method.map(|method| Encoder { method, added, composed: false, frame: whole, memories: Memories::default() });
-    Ok(Built { names: Arc::new(names), frame, encoder, eos: roles.eos, special, ends, bytes, space_before, sentinels })
+    Ok(Built {
+        names: Arc::new(names),
+        frame,
+        encoder,
+        eos: roles.eos,
+        special,
+        ends,
+        bytes,
+        space_before,
+        roles: named,
+        sentinels,
+    })
 }
 
 /// Tokens with a role, with what a kind of tokenizer takes for them where the file does not say.
@@ -170,6 +188,10 @@ fn added_tokens(vocabulary: &Vocabulary, is_special: &dyn Fn(u32) -> bool) -> Re
         if (special || vocabulary.kind(id as usize) == Kind::UserDefined) && !token.is_empty() {
             found.push((token.clone(), added::Token { id, special, odd: false }));
         }
+    }
+    let bytes: usize = found.iter().map(|(token, _)| token.len()).sum();
+    if bytes > ADDED_BYTES_MAX {
+        return Err(Error::Vocabulary(format!("its special tokens have {bytes} bytes; at most {ADDED_BYTES_MAX}")));
     }
     Added::new([found, Vec::new()]).ok_or_else(|| Error::Vocabulary("it has too many special tokens".into()))
 }

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use luban_base::cancel::Cancel;
-use tokenizers::utils::SysRegex;
 
-use super::SPLIT;
+use crate::cut::{OURS, Step, cut};
 use crate::{Error, Result};
 
 /// Words longer than this (base64, rulers) are left out of the counts: they teach nothing, and each merge would
@@ -35,14 +34,13 @@ pub(super) fn count<'a>(sample: &'a [String], cancel: &Cancel) -> Result<Vec<(&'
 }
 
 fn count_part<'a>(texts: &'a [String], cancel: &Cancel) -> HashMap<&'a str, u64> {
-    let split = SysRegex::new(SPLIT).expect("the pattern is constant and tested");
     let mut counts = HashMap::new();
     for text in texts.iter().take_while(|_| !cancel.is_raised()) {
-        for (start, end) in split.find_iter(text) {
-            if end - start <= WORD_BYTES_MAX {
-                *counts.entry(&text[start..end]).or_default() += 1;
+        cut(&[Step::Words(OURS)], text, &mut |word| {
+            if word.len() <= WORD_BYTES_MAX {
+                *counts.entry(word).or_default() += 1;
             }
-        }
+        });
     }
     counts
 }
@@ -52,8 +50,9 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<&str> {
-        let split = SysRegex::new(SPLIT).unwrap();
-        split.find_iter(text).map(|(start, end)| &text[start..end]).collect()
+        let mut words = Vec::new();
+        cut(&[Step::of_pattern(super::super::SPLIT).unwrap()], text, &mut |word| words.push(word));
+        words
     }
 
     #[test]
