@@ -254,31 +254,32 @@ fn mutated_configurations_give_errors_or_work() {
     assert!((rounds / 20..rounds).contains(&taken), "{taken} of {rounds} were taken");
 }
 
-#[test]
-fn mutated_vocabularies_give_errors_or_work() {
-    let base = |model: &str| {
-        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
-        let words = [
-            "<unk>", "<s>", "</s>", "▁", "a", "b", "▁a", "ab", "▁ab", "f", "n", "fn", "花", "[CLS]", "[SEP]", "Ġ", "Ġa",
-        ];
-        let tokens: Vec<String> = words.iter().map(|word| (*word).to_owned()).chain(bytes).collect();
-        let kind = |token: &String| match token.as_str() {
-            "<unk>" => 2,
-            "<s>" | "</s>" | "[CLS]" | "[SEP]" => 3,
-            token if token.starts_with("<0x") => 6,
-            _ => 1,
-        };
-        Vocabulary {
-            model: model.to_owned(),
-            pre: Some("qwen2".into()),
-            scores: (0..tokens.len()).map(|id| -(id as f32)).collect(),
-            kinds: tokens.iter().map(kind).collect(),
-            merges: ["a b", "f n", "Ġ a"].map(str::to_owned).to_vec(),
-            tokens,
-            chat_template: Some("{{ messages }}".into()),
-            ..Vocabulary::default()
-        }
+/// A small vocabulary of a kind.
+fn vocabulary(model: &str) -> Vocabulary {
+    let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+    let words =
+        ["<unk>", "<s>", "</s>", "▁", "a", "b", "▁a", "ab", "▁ab", "f", "n", "fn", "花", "[CLS]", "[SEP]", "Ġ", "Ġa"];
+    let tokens: Vec<String> = words.iter().map(|word| (*word).to_owned()).chain(bytes).collect();
+    let kind = |token: &String| match token.as_str() {
+        "<unk>" => 2,
+        "<s>" | "</s>" | "[CLS]" | "[SEP]" => 3,
+        token if token.starts_with("<0x") => 6,
+        _ => 1,
     };
+    Vocabulary {
+        model: model.to_owned(),
+        pre: Some("qwen2".into()),
+        scores: (0..tokens.len()).map(|id| -(id as f32)).collect(),
+        kinds: tokens.iter().map(kind).collect(),
+        merges: ["a b", "f n", "Ġ a"].map(str::to_owned).to_vec(),
+        tokens,
+        chat_template: Some("{{ messages }}".into()),
+        ..Vocabulary::default()
+    }
+}
+
+/// Some changes to a vocabulary.
+fn damage(vocabulary: &mut Vocabulary, changes: u64, draws: &Draws) {
     let texts = [
         "",
         "a",
@@ -296,38 +297,42 @@ fn mutated_vocabularies_give_errors_or_work() {
         "bert",
         "t5",
     ];
+    let below = |at: u64, bound: usize| draws.below_at(at, bound.max(1) as u64) as usize;
+    for step in (0..changes).map(|step| 10 * step) {
+        let text = texts[below(step + 1, texts.len())].to_owned();
+        let id = [0, 1, 300, u32::MAX][below(step + 2, 4)];
+        let count = vocabulary.tokens.len();
+        let at = below(step + 3, count);
+        match below(step + 4, 14) {
+            0 if count > 0 => vocabulary.tokens[at] = text,
+            1 => vocabulary.tokens.truncate(at),
+            2 => vocabulary.tokens.push(text),
+            3 => vocabulary.scores.truncate(at),
+            4 if at < vocabulary.scores.len() => {
+                vocabulary.scores[at] = [f32::NAN, f32::INFINITY, 0.0, -0.0][below(step + 5, 4)]
+            }
+            5 if at < vocabulary.kinds.len() => vocabulary.kinds[at] = below(step + 5, 9) as i32 - 1,
+            6 => vocabulary.merges.push(text),
+            7 => vocabulary.pre = Some(text),
+            8 => vocabulary.model = text,
+            9 => vocabulary.special.bos = Some(id),
+            10 => vocabulary.special.unknown = Some(id),
+            11 => {
+                (vocabulary.special.prefix, vocabulary.special.middle, vocabulary.special.suffix) =
+                    (Some(id), Some(1), Some(2))
+            }
+            12 => vocabulary.precompiled_charsmap = (0..at).map(|at| draws.u32_at(500 + at as u64) as u8).collect(),
+            _ => (vocabulary.add_bos, vocabulary.add_space_prefix) = (Some(at % 2 == 0), Some(at % 3 == 0)),
+        }
+    }
+}
+
+#[test]
+fn mutated_vocabularies_give_errors_or_work() {
     let (mut loaded, rounds) = (0, rounds(3000));
     for case in 0..rounds {
-        let draws = Draws::new(13, &[case]);
-        let below = |at: u64, bound: usize| draws.below_at(at, bound.max(1) as u64) as usize;
-        let mut vocabulary = base(["gpt2", "llama", "bert", "t5"][case as usize % 4]);
-        for step in (0..1 + case / 4 % 4).map(|step| 10 * step) {
-            let text = texts[below(step + 1, texts.len())].to_owned();
-            let id = [0, 1, 300, u32::MAX][below(step + 2, 4)];
-            let count = vocabulary.tokens.len();
-            let at = below(step + 3, count);
-            match below(step + 4, 14) {
-                0 if count > 0 => vocabulary.tokens[at] = text,
-                1 => vocabulary.tokens.truncate(at),
-                2 => vocabulary.tokens.push(text),
-                3 => vocabulary.scores.truncate(at),
-                4 if at < vocabulary.scores.len() => {
-                    vocabulary.scores[at] = [f32::NAN, f32::INFINITY, 0.0, -0.0][below(step + 5, 4)]
-                }
-                5 if at < vocabulary.kinds.len() => vocabulary.kinds[at] = below(step + 5, 9) as i32 - 1,
-                6 => vocabulary.merges.push(text),
-                7 => vocabulary.pre = Some(text),
-                8 => vocabulary.model = text,
-                9 => vocabulary.special.bos = Some(id),
-                10 => vocabulary.special.unknown = Some(id),
-                11 => {
-                    (vocabulary.special.prefix, vocabulary.special.middle, vocabulary.special.suffix) =
-                        (Some(id), Some(1), Some(2))
-                }
-                12 => vocabulary.precompiled_charsmap = (0..at).map(|at| draws.u32_at(500 + at as u64) as u8).collect(),
-                _ => (vocabulary.add_bos, vocabulary.add_space_prefix) = (Some(case % 2 == 0), Some(case % 3 == 0)),
-            }
-        }
+        let mut vocabulary = vocabulary(["gpt2", "llama", "bert", "t5"][case as usize % 4]);
+        damage(&mut vocabulary, 1 + case / 4 % 4, &Draws::new(13, &[case]));
         let Ok(tokenizer) = Tokenizer::from_gguf(vocabulary) else { continue };
         loaded += 1;
         use_up(&tokenizer);

@@ -51,7 +51,7 @@ impl Evaluator {
                 })
             }
             "int" | "float" | "abs" | "round" => number_filter(value, name, arguments),
-            "tojson" => self.to_json(value, arguments),
+            "tojson" => self.json_filter(value, arguments),
             "indent" => self.indent(value, arguments),
             "join" => self.join(value, arguments),
             "items" | "dictsort" => self.pairs(value, name == "dictsort"),
@@ -83,7 +83,7 @@ impl Evaluator {
         }
     }
 
-    fn to_json(&mut self, value: &Value, arguments: &Values) -> Result<Value> {
+    fn json_filter(&mut self, value: &Value, arguments: &Values) -> Result<Value> {
         let indent = arguments.int(9, "indent")?.map(|indent| usize::try_from(indent).unwrap_or(0).min(INDENT_MAX));
         let mut layout = Layout {
             indent,
@@ -150,7 +150,7 @@ impl Evaluator {
             other => return Err(format!("{} has no entries", other.kind())),
         };
         if sorted {
-            entries.sort_by(|(a, _), (b, _)| a.to_lowercase().cmp(&b.to_lowercase()));
+            entries.sort_by_cached_key(|(key, _)| key.to_lowercase());
         }
         self.spend_bytes(entries.len() * 4 * size_of::<Value>())?;
         let pairs = entries.into_iter().map(|(key, value)| Value::list(vec![Value::Text(key), value]));
