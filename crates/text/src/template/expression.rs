@@ -102,7 +102,7 @@ impl Parser {
             ("/", Operator::Divide),
             ("%", Operator::Remainder),
         ];
-        self.chain(&operators, Self::signed)
+        self.chain(&operators, Self::power)
     }
 
     /// Operands with operators between, from the left.
@@ -120,28 +120,23 @@ impl Parser {
         Ok(if others.is_empty() { first } else { Expression::Chain(Box::new(first), others) })
     }
 
-    fn signed(&mut self) -> Result<Expression> {
-        if self.take("-") {
-            self.deeper()?;
-            let value = self.signed()?;
-            self.shallower();
-            return Ok(Expression::Negative(Box::new(value)));
-        }
-        self.take("+");
-        let value = self.power()?;
-        self.filtered(value)
+    fn power(&mut self) -> Result<Expression> {
+        self.chain(&[("**", Operator::Power)], |parser| parser.signed(true))
     }
 
-    fn power(&mut self) -> Result<Expression> {
-        let value = self.primary()?;
-        let value = self.postfix(value)?;
-        if !self.take("**") {
-            return Ok(value);
-        }
+    /// A value with a sign before it, perhaps, and filters behind it: those of the signed value, where it has a sign.
+    fn signed(&mut self, with_filters: bool) -> Result<Expression> {
         self.deeper()?;
-        let exponent = self.signed()?;
+        let value = if self.take("-") {
+            Expression::Negative(Box::new(self.signed(false)?))
+        } else if self.take("+") {
+            self.signed(false)?
+        } else {
+            self.primary()?
+        };
         self.shallower();
-        Ok(Expression::Chain(Box::new(value), vec![(Operator::Power, exponent)]))
+        let value = self.postfix(value)?;
+        if with_filters { self.filtered(value) } else { Ok(value) }
     }
 
     /// Fields, items and calls.
