@@ -11,6 +11,7 @@ use crate::vocabulary;
 
 const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
 const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// The tokenizer of a model: that of its folder, or the one that its GGUF file carries.
@@ -25,11 +26,16 @@ pub fn tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
         let why = format!("there is no {TOKENIZER}");
         return Err(Error::NoModel { path: files.dir().to_owned(), why });
     }
-    let tokenizer = Tokenizer::from_json(&files.read(TOKENIZER)?)?;
-    match files.exists(TOKENIZER_CONFIG) {
-        true => Ok(tokenizer.with_config(&files.read(TOKENIZER_CONFIG)?)?),
-        false => Ok(tokenizer),
+    let mut tokenizer = Tokenizer::from_json(&files.read(TOKENIZER)?)?;
+    if files.exists(TOKENIZER_CONFIG) {
+        tokenizer = tokenizer.with_config(&files.read(TOKENIZER_CONFIG)?)?;
     }
+    if files.exists(CHAT_TEMPLATE) {
+        let not_text =
+            |error: std::string::FromUtf8Error| Error::File { file: CHAT_TEMPLATE.into(), what: error.to_string() };
+        tokenizer = tokenizer.with_chat_template(String::from_utf8(files.read(CHAT_TEMPLATE)?).map_err(not_text)?);
+    }
+    Ok(tokenizer)
 }
 
 /// The tokens that end an answer, by `generation_config.json`: one or several.

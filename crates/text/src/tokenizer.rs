@@ -192,6 +192,11 @@ impl Tokenizer {
         self
     }
 
+    /// The source of the chat template, where the model's files hold one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
     /// The template by which the model's conversations are written, where its files hold one.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Args;
+use luban_artifact::ModelFiles;
 use luban_base::digest::Hasher;
 use luban_kernels::pool;
 use luban_text::{TEXT_BYTES_MAX, Tokenizer};
@@ -28,7 +29,7 @@ pub struct Options {
     /// The text, in UTF-8
     #[arg(value_name = "FILE")]
     pub text: PathBuf,
-    /// A tokenizer.json, or a folder that holds one
+    /// A tokenizer.json, a model's folder, or a GGUF file
     #[arg(long, value_name = "PATH")]
     pub tokenizer: PathBuf,
     /// Let each line be a piece, and encode it with the special tokens around it
@@ -88,9 +89,11 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
 }
 
 fn load(path: &Path) -> Outcome<Tokenizer> {
-    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+    if path.extension().is_none_or(|extension| extension != "json") {
+        return Ok(luban_engine::tokenizer(&ModelFiles::open(path)?)?);
+    }
     let bytes =
-        std::fs::read(&file).map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())))?;
+        std::fs::read(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
     Ok(Tokenizer::from_json(&bytes)?)
 }
 
