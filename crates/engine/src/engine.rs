@@ -17,8 +17,9 @@ use crate::answer::{self, Answer};
 use crate::blocks::BLOCK_TOKENS;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::inbox::{Inbox, Submission};
+use crate::inbox::{Inbox, QueueLimits};
 use crate::live::{Common, Wanted};
+use crate::queue::Submission;
 use crate::request::{self, Event, Refused, Request, Sampling};
 use crate::serving::{Rows, ServingExecutor, ServingModel, block_bytes};
 use crate::stats::{Counters, Stats};
@@ -33,6 +34,10 @@ pub struct EngineOptions {
     pub sequences_max: usize,
     /// Most requests that wait.
     pub queue_max: usize,
+    /// Most requests of one tenant that wait; as many as of all where not given.
+    pub tenant_queue_max: Option<usize>,
+    /// Whether what a request leaves in the cache serves later ones of its tenant that begin alike.
+    pub prefix_cache: bool,
     /// Tokens that one step takes: how long the others wait while a long prompt is read.
     pub step_tokens_max: usize,
     /// Memory for the keys and values of all sequences; more only where one `context` needs it.
@@ -47,6 +52,8 @@ impl Default for EngineOptions {
             context: None,
             sequences_max: 16,
             queue_max: 64,
+            tenant_queue_max: None,
+            prefix_cache: true,
             step_tokens_max: 256,
             cache_bytes_max: 1 << 30,
             threads: None,
@@ -139,11 +146,18 @@ impl Engine {
         let mut ends: Vec<u32> = tokenizer.eos().into_iter().chain(origin.ends).collect();
         ends.sort_unstable();
         ends.dedup();
-        let (inbox, counters) = (Arc::new(Inbox::new(options.queue_max)), Arc::new(Counters::default()));
+        let total_max = options.queue_max;
+        let queue = QueueLimits { total_max, tenant_max: options.tenant_queue_max.unwrap_or(total_max) };
+        let (inbox, counters) = (Arc::new(Inbox::new(queue)), Arc::new(Counters::default()));
         let parts = Parts {
             backend: ModelBackend::new(Arc::new(model), sizes.blocks),
             blocks_total: sizes.blocks,
-            common: Common { tokenizer: Arc::clone(&tokenizer), ends, context: sizes.context },
+            common: Common {
+                tokenizer: Arc::clone(&tokenizer),
+                ends,
+                context: sizes.context,
+                remembers: options.prefix_cache,
+            },
             limits: sizes.limits,
             inbox: Arc::clone(&inbox),
             counters: Arc::clone(&counters),
@@ -206,19 +220,29 @@ impl Engine {
         answers.pop().ok_or(Refused::ShuttingDown)
     }
 
-    /// Asks for several answers: all of them are taken, or none.
+    /// Asks for several answers: all of them are taken, or none. A prompt that several requests in succession have in
+    /// common is read once.
     ///
     /// # Errors
-    /// As [`Self::submit`].
+    /// As [`Self::submit`]; requests of different tenants.
     pub fn submit_all(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Refused> {
         let limits = request::Limits { vocab: self.info.vocab, context: self.info.context };
         requests.iter().try_for_each(|request| request.check(limits))?;
-        let with_channel = |request| {
+        if requests.windows(2).any(|pair| pair[0].tenant != pair[1].tenant) {
+            return Err(Refused::Invalid { field: "tenant", what: "it must be the same for all".into() });
+        }
+        let mut submissions: Vec<Submission> = Vec::new();
+        let mut answers = Vec::with_capacity(requests.len());
+        for request in requests {
             let (reply, answer) = answer::channel();
-            (Submission { request, reply }, answer)
-        };
-        let (submissions, answers) = requests.into_iter().map(with_channel).unzip();
-        self.inbox.submit(submissions)?;
+            answers.push(answer);
+            let submission = Submission::new(request, reply);
+            match submissions.last_mut() {
+                Some(last) if last.is_sibling_of(&submission) => last.siblings.push(submission),
+                _ => submissions.push(submission),
+            }
+        }
+        self.inbox.submit(submissions, answers.len())?;
         Ok(answers)
     }
 
@@ -289,6 +313,7 @@ fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -
         ("the context", options.context, spec.context),
         ("the number of sequences", Some(options.sequences_max), 4096),
         ("the length of the queue", Some(options.queue_max), 1 << 20),
+        ("the length of a tenant's queue", options.tenant_queue_max, 1 << 20),
         ("the number of tokens a step", Some(options.step_tokens_max), 1 << 16),
         ("the number of threads", options.threads, pool::THREADS_MAX),
     ];
@@ -387,6 +412,10 @@ impl Backend for ModelBackend {
         }
         let logits = self.logits.insert(self.executor.logits(&hidden, &self.wanted)?);
         Ok(logits.values())
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) {
+        self.executor.copy_block(from, to);
     }
 
     fn vocab(&self) -> usize {

@@ -1,30 +1,31 @@
 //! The bounded queue between whoever asks and the engine's thread.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::answer::Reply;
-use crate::request::{Refused, Request};
-
-/// A request on its way to the engine.
-#[derive(Debug)]
-pub(crate) struct Submission {
-    pub(crate) request: Request,
-    pub(crate) reply: Reply,
-}
+use crate::queue::{Queue, Submission};
+use crate::request::{Priority, Refused};
 
 /// Holds submissions until the engine admits them.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
     changed: Condvar,
-    queue_max: usize,
+    limits: QueueLimits,
+}
+
+/// How many requests may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueLimits {
+    /// In all.
+    pub(crate) total_max: usize,
+    /// On behalf of one tenant.
+    pub(crate) tenant_max: usize,
 }
 
 #[derive(Debug)]
 struct State {
-    waiting: VecDeque<Submission>,
+    waiting: Queue,
     phase: Phase,
 }
 
@@ -46,10 +47,10 @@ pub(crate) enum Order {
 }
 
 impl Inbox {
-    /// An open inbox where at most `queue_max` submissions wait.
-    pub(crate) fn new(queue_max: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), phase: Phase::Open };
-        Self { state: Mutex::new(state), changed: Condvar::new(), queue_max }
+    /// An open inbox.
+    pub(crate) fn new(limits: QueueLimits) -> Self {
+        let state = State { waiting: Queue::default(), phase: Phase::Open };
+        Self { state: Mutex::new(state), changed: Condvar::new(), limits }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -57,22 +58,32 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts submissions at the end of the queue, all or none.
-    pub(crate) fn submit(&self, submissions: Vec<Submission>) -> Result<(), Refused> {
+    /// Puts submissions of one tenant in the queue, all or none; they ask for so many answers.
+    pub(crate) fn submit(&self, submissions: Vec<Submission>, answers: usize) -> Result<(), Refused> {
         let mut state = self.state();
         if state.phase != Phase::Open {
             return Err(Refused::ShuttingDown);
         }
-        if state.waiting.len() + submissions.len() > self.queue_max {
+        let tenant = submissions.first().map(|first| Arc::clone(&first.request.tenant)).unwrap_or_default();
+        if self.has_room(&state.waiting, &tenant, answers).is_err() {
             // Those whose asker has gone need no place.
-            state.waiting.retain(|waiting| !waiting.reply.is_abandoned());
+            state.waiting.prune();
+            self.has_room(&state.waiting, &tenant, answers)?;
         }
-        if state.waiting.len() + submissions.len() > self.queue_max {
-            return Err(Refused::QueueFull { max: self.queue_max });
-        }
-        state.waiting.extend(submissions);
+        submissions.into_iter().for_each(|submission| state.waiting.push(submission));
         drop(state);
         self.changed.notify_one();
+        Ok(())
+    }
+
+    fn has_room(&self, waiting: &Queue, tenant: &str, more: usize) -> Result<(), Refused> {
+        let QueueLimits { total_max, tenant_max } = self.limits;
+        if waiting.len() + more > total_max {
+            return Err(Refused::QueueFull { max: total_max });
+        }
+        if tenant_max < total_max && waiting.len_of(tenant) + more > tenant_max {
+            return Err(Refused::QueueFull { max: tenant_max });
+        }
         Ok(())
     }
 
@@ -91,7 +102,7 @@ impl Inbox {
     pub(crate) fn order(&self, busy: bool) -> Order {
         let mut state = self.state();
         loop {
-            let nothing = !busy && state.waiting.is_empty();
+            let nothing = !busy && state.waiting.len() == 0;
             match state.phase {
                 Phase::Draining(deadline) if nothing || Instant::now() >= deadline => return Order::Stop,
                 _ if !nothing => return Order::Work,
@@ -100,28 +111,34 @@ impl Inbox {
         }
     }
 
-    /// The first submission, if `fits` says that it can be admitted; forgets those whose asker has gone, and says
-    /// how many they were.
-    pub(crate) fn admit(&self, fits: impl FnOnce(&Request) -> bool) -> (Option<Submission>, usize) {
-        let mut state = self.state();
-        let before = state.waiting.len();
-        state.waiting.retain(|waiting| !waiting.reply.is_abandoned());
-        let forgotten = before - state.waiting.len();
-        let admitted = match state.waiting.front() {
-            Some(first) if fits(&first.request) => state.waiting.pop_front(),
-            _ => None,
-        };
-        (admitted, forgotten)
+    /// The submission that goes next.
+    pub(crate) fn admit(&self) -> Option<Submission> {
+        self.state().waiting.admit()
+    }
+
+    /// How urgent it is.
+    pub(crate) fn next_rank(&self) -> Option<Priority> {
+        self.state().waiting.next_rank()
+    }
+
+    /// Forgets those whose asker has gone, and says how many they were.
+    pub(crate) fn prune(&self) -> usize {
+        self.state().waiting.prune()
+    }
+
+    /// A request that was admitted is done with; so many of the tokens that it might have taken were not used.
+    pub(crate) fn settle(&self, tenant: &str, unused: usize) {
+        self.state().waiting.settle(tenant, unused);
     }
 
     /// Takes everything that waits, and lets nothing more in.
     pub(crate) fn close(&self) -> Vec<Submission> {
         let mut state = self.state();
         state.phase = Phase::Draining(Instant::now());
-        state.waiting.drain(..).collect()
+        state.waiting.drain()
     }
 
-    /// Submissions that wait.
+    /// Answers that are waited for.
     pub(crate) fn len(&self) -> usize {
         self.state().waiting.len()
     }
@@ -136,48 +153,53 @@ impl Inbox {
 mod tests {
     use super::*;
     use crate::answer::{Answer, channel};
+    use crate::request::Request;
     use std::time::Duration;
 
-    fn submission(token: u32) -> (Submission, Answer) {
+    fn submission(tenant: &str, token: u32) -> (Submission, Answer) {
         let (reply, answer) = channel();
-        (Submission { request: Request::greedy(vec![token], 1), reply }, answer)
+        let request = Request { tenant: tenant.into(), ..Request::greedy(vec![token], 1) };
+        (Submission::new(request, reply), answer)
+    }
+
+    fn inbox(total_max: usize, tenant_max: usize) -> Inbox {
+        Inbox::new(QueueLimits { total_max, tenant_max })
+    }
+
+    fn submit(inbox: &Inbox, tenant: &str, count: u32) -> Result<Vec<Answer>, Refused> {
+        let (submissions, answers): (Vec<_>, Vec<_>) = (0..count).map(|token| submission(tenant, token)).unzip();
+        inbox.submit(submissions, count as usize).map(|()| answers)
     }
 
     #[test]
     fn the_queue_is_bounded_and_takes_all_or_none() {
-        let inbox = Inbox::new(3);
-        let (pairs, mut answers): (Vec<_>, Vec<_>) = (0..5).map(submission).unzip();
-        let mut pairs = pairs.into_iter();
-        let mut take = |count| pairs.by_ref().take(count).collect::<Vec<_>>();
-        inbox.submit(take(2)).unwrap();
-        assert_eq!(inbox.submit(take(2)), Err(Refused::QueueFull { max: 3 }));
+        let inbox = inbox(3, 3);
+        let mut answers = submit(&inbox, "", 2).unwrap();
+        assert_eq!(submit(&inbox, "", 2).unwrap_err(), Refused::QueueFull { max: 3 });
         assert_eq!(inbox.len(), 2);
         // The place of one whose asker has gone is free again.
         answers.remove(0);
-        let (mut late, _answers): (Vec<_>, Vec<_>) = (5..7).map(submission).unzip();
-        inbox.submit(vec![late.remove(0), late.remove(0)]).unwrap();
+        let _answers = submit(&inbox, "", 2).unwrap();
         assert_eq!(inbox.len(), 3);
     }
 
     #[test]
-    fn admission_is_first_come_first_served() {
-        let inbox = Inbox::new(8);
-        let (pairs, _answers): (Vec<_>, Vec<_>) = (0..3).map(submission).unzip();
-        inbox.submit(pairs).unwrap();
-        assert!(inbox.admit(|request| request.prompt == [1]).0.is_none(), "the second may not overtake");
-        assert_eq!(inbox.admit(|_| true).0.unwrap().request.prompt, [0]);
-        assert_eq!(inbox.admit(|_| true).0.unwrap().request.prompt, [1]);
+    fn one_tenant_does_not_fill_the_queue_for_all() {
+        let inbox = inbox(5, 3);
+        let _first = submit(&inbox, "a", 3).unwrap();
+        assert_eq!(submit(&inbox, "a", 1).unwrap_err(), Refused::QueueFull { max: 3 });
+        let _second = submit(&inbox, "b", 2).unwrap();
+        assert_eq!(submit(&inbox, "b", 1).unwrap_err(), Refused::QueueFull { max: 5 });
     }
 
     #[test]
     fn draining_refuses_the_new_and_keeps_the_old_until_the_deadline() {
-        let inbox = Inbox::new(8);
-        let (first, _answer) = submission(1);
-        inbox.submit(vec![first]).unwrap();
+        let inbox = inbox(8, 8);
+        let _answer = submit(&inbox, "", 1).unwrap();
         inbox.drain(Instant::now() + Duration::from_secs(60));
-        assert_eq!(inbox.submit(vec![submission(2).0]), Err(Refused::ShuttingDown));
+        assert_eq!(submit(&inbox, "", 1).unwrap_err(), Refused::ShuttingDown);
         assert_eq!(inbox.order(false), Order::Work);
-        inbox.admit(|_| true);
+        inbox.admit();
         assert_eq!(inbox.order(true), Order::Work);
         assert_eq!(inbox.order(false), Order::Stop);
         inbox.drain(Instant::now());

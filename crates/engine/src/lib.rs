@@ -25,6 +25,7 @@ mod error;
 mod files;
 mod inbox;
 mod live;
+mod queue;
 mod request;
 mod sampling;
 mod schedule;
@@ -40,8 +41,8 @@ pub use engine::{Engine, EngineOptions, ModelInfo, Origin};
 pub use error::{Error, Result};
 pub use files::tokenizer;
 pub use request::{
-    Event, FinishReason, LOGPROBS_MAX, Logprobs, PromptToken, Refused, Request, STOP_BYTES_MAX, STOPS_MAX, Sampling,
-    TEMPERATURE_MAX, Usage,
+    Event, FinishReason, LOGPROBS_MAX, Logprobs, Priority, PromptToken, Refused, Request, STOP_BYTES_MAX, STOPS_MAX,
+    Sampling, TEMPERATURE_MAX, TENANT_BYTES_MAX, Usage,
 };
 pub use stats::Stats;
 pub use vocabulary::{GgufEntries, gguf_entries};

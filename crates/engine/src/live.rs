@@ -5,8 +5,9 @@ use std::sync::Arc;
 use luban_text::{Stream, Tokenizer};
 
 use crate::answer::Reply;
-use crate::inbox::Submission;
-use crate::request::{Event, FinishReason, PromptToken, Request, Usage};
+use crate::blocks::{BLOCK_TOKENS, Blocks, Space};
+use crate::queue::Submission;
+use crate::request::{Event, FinishReason, Priority, PromptToken, Request, Usage};
 use crate::sampling::Sampler;
 use crate::schedule::Pending;
 use crate::stop::{Matched, StopMatcher};
@@ -31,6 +32,8 @@ pub(crate) struct Common {
     pub(crate) ends: Vec<u32>,
     /// Tokens of the context.
     pub(crate) context: usize,
+    /// Whether what a sequence leaves in the cache serves later ones that begin alike.
+    pub(crate) remembers: bool,
 }
 
 /// A request that was admitted.
@@ -38,13 +41,26 @@ pub(crate) struct Common {
 pub(crate) struct Live {
     request: Request,
     reply: Reply,
-    /// The cache blocks that hold its positions, in order; enough for the whole answer.
+    /// More answers to the same prompt; they part when it is read.
+    siblings: Vec<Submission>,
+    /// Its place in the order of admission.
+    pub(crate) ticket: u64,
+    /// How urgent it is by now.
+    pub(crate) rank: Priority,
+    space: Arc<Space>,
+    /// The cache blocks that hold its positions, in order.
     pub(crate) blocks: Vec<u32>,
+    /// How many of them, from the first, others can find; nothing where no more will be.
+    remembered: Option<usize>,
     /// Prompt and answer so far.
     tokens: Vec<u32>,
     /// How many of `tokens` the cache holds.
     cached: usize,
+    /// Tokens of the prompt that were found in the cache when it was admitted.
+    reused: usize,
     prompt_logprobs: Vec<PromptToken>,
+    /// The prompt's log-probabilities are still to be told.
+    notes_prompt: bool,
     text: Stream,
     stops: StopMatcher,
 }
@@ -60,24 +76,108 @@ pub(crate) enum Progress {
     Failed,
 }
 
-/// Positions that the cache must hold for a request: the last token is never fed back.
-pub(crate) fn positions(request: &Request, context: usize) -> usize {
-    (request.prompt.len() + request.max_tokens.saturating_sub(1)).min(context)
-}
-
 impl Live {
-    pub(crate) fn new(submission: Submission, blocks: Vec<u32>, common: &Common) -> Self {
-        let Submission { mut request, reply } = submission;
+    pub(crate) fn new(submission: Submission, ticket: u64, common: &Common) -> Self {
+        let Submission { mut request, reply, siblings, rank } = submission;
+        let space = Space { tenant: Arc::clone(&request.tenant), adapter: None };
         Self {
             tokens: request.prompt.clone(),
             stops: StopMatcher::new(std::mem::take(&mut request.stop)),
             text: Stream::new(Arc::clone(&common.tokenizer)),
             prompt_logprobs: Vec::new(),
+            notes_prompt: request.prompt_logprobs,
             cached: 0,
+            reused: 0,
+            remembered: common.remembers.then_some(0),
+            blocks: Vec::new(),
+            space: Arc::new(space),
             request,
             reply,
-            blocks,
+            siblings,
+            ticket,
+            rank,
         }
+    }
+
+    /// Takes blocks for all tokens so far, those first that hold its beginning already. False if there are too few;
+    /// then it holds none.
+    pub(crate) fn take_blocks(&mut self, blocks: &mut Blocks, copies: &mut Vec<(u32, u32)>) -> bool {
+        // Logits that are to be told must be computed.
+        if self.remembered.is_some() && !self.notes_prompt {
+            self.blocks = blocks.find(&self.space, &self.tokens);
+            self.remembered = Some(self.blocks.len());
+            // The last token is read in any case: its logits give the next one.
+            self.cached = (self.blocks.len() * BLOCK_TOKENS).min(self.tokens.len() - 1);
+        }
+        if self.make_room(self.tokens.len() - self.cached, blocks, copies) {
+            if self.generated() == 0 {
+                self.reused = self.cached;
+            }
+            return true;
+        }
+        self.give_back_blocks(blocks);
+        false
+    }
+
+    /// Sees to it that it can write its next `count` positions. False if there are too few blocks.
+    pub(crate) fn make_room(&mut self, count: usize, blocks: &mut Blocks, copies: &mut Vec<(u32, u32)>) -> bool {
+        let positions = self.cached..self.cached + count;
+        // A block that is written again is its own from now on.
+        self.remembered = self.remembered.map(|count| count.min(positions.start / BLOCK_TOKENS));
+        blocks.make_room(&mut self.blocks, positions, copies)
+    }
+
+    /// Gives up its place in the cache; it begins again from its first token when it gets one.
+    pub(crate) fn give_back_blocks(&mut self, blocks: &mut Blocks) {
+        blocks.release_all(&mut self.blocks);
+        self.cached = 0;
+        self.remembered = self.remembered.map(|_| 0);
+        self.prompt_logprobs.clear();
+    }
+
+    /// Lets others find the blocks that have become full.
+    pub(crate) fn remember_blocks(&mut self, blocks: &mut Blocks) {
+        while let Some(index) = self.remembered.filter(|index| (index + 1) * BLOCK_TOKENS <= self.cached) {
+            let previous = index.checked_sub(1).map(|index| self.blocks[index]);
+            let tokens = &self.tokens[index * BLOCK_TOKENS..][..BLOCK_TOKENS];
+            let block = blocks.remember(&self.space, previous, tokens, self.blocks[index]);
+            self.remembered = block.map(|_| index + 1);
+            self.blocks[index] = block.unwrap_or(self.blocks[index]);
+        }
+    }
+
+    /// The other answers to its prompt, if `chunk` more tokens complete it: each a sequence that shares its blocks.
+    pub(crate) fn part(&mut self, chunk: usize, blocks: &mut Blocks, common: &Common) -> Vec<Self> {
+        if self.siblings.is_empty() || self.cached + chunk < self.tokens.len() {
+            return Vec::new();
+        }
+        let part = |submission| {
+            self.blocks.iter().for_each(|&block| blocks.hold(block));
+            let (held, cached, remembered) = (self.blocks.clone(), self.cached, self.remembered);
+            Self { blocks: held, cached, remembered, ..Self::new(submission, self.ticket, common) }
+        };
+        std::mem::take(&mut self.siblings).into_iter().map(part).collect()
+    }
+
+    /// Forgets answers whose asker has gone while another waits for one to the same prompt, and says how many they were.
+    pub(crate) fn prune(&mut self, common: &Common) -> usize {
+        let before = self.answers();
+        self.siblings.retain(|sibling| !sibling.reply.is_abandoned());
+        if self.reply.is_abandoned()
+            && let Some(mut heir) = self.siblings.pop()
+        {
+            heir.siblings = std::mem::take(&mut self.siblings);
+            heir.rank = self.rank;
+            let (blocks, reused) = (std::mem::take(&mut self.blocks), self.reused);
+            let (cached, remembered) = (self.cached, self.remembered);
+            *self = Self { blocks, reused, cached, remembered, ..Self::new(heir, self.ticket, common) };
+        }
+        before - self.answers()
+    }
+
+    /// Answers that it is worked on for.
+    pub(crate) fn answers(&self) -> usize {
+        1 + self.siblings.len()
     }
 
     /// Whether the asker has gone.
@@ -85,12 +185,30 @@ impl Live {
         self.reply.is_abandoned()
     }
 
+    /// On whose behalf it is.
+    pub(crate) fn tenant(&self) -> &Arc<str> {
+        &self.request.tenant
+    }
+
+    /// Tokens that the cache holds.
+    pub(crate) fn cached(&self) -> usize {
+        self.cached
+    }
+
+    /// Of the tokens that it might have taken, those that it did not.
+    pub(crate) fn unused(&self) -> usize {
+        self.reused + self.request.max_tokens.saturating_sub(self.generated())
+    }
+
     /// What the scheduler must know.
     pub(crate) fn pending(&self) -> Pending {
+        let tokens = self.tokens.len() - self.cached;
         Pending {
-            tokens: self.tokens.len() - self.cached,
-            decoding: self.tokens.len() > self.request.prompt.len(),
-            chunk_max: if self.request.prompt_logprobs { LOGIT_ROWS_MAX } else { usize::MAX },
+            tokens,
+            decoding: tokens == 1 && self.generated() > 0,
+            priority: self.rank,
+            tenant: Arc::clone(&self.request.tenant),
+            chunk_max: if self.notes_prompt { LOGIT_ROWS_MAX } else { usize::MAX },
         }
     }
 
@@ -102,7 +220,7 @@ impl Live {
     /// The logits that a chunk of so many tokens must give.
     pub(crate) fn wanted(&self, chunk: usize) -> Wanted {
         let last = self.cached + chunk == self.tokens.len();
-        match self.request.prompt_logprobs && self.cached < self.request.prompt.len() {
+        match self.notes_prompt {
             true => Wanted::All,
             false if last => Wanted::Last,
             false => Wanted::None,
@@ -146,7 +264,7 @@ impl Live {
         if self.cached < self.tokens.len() {
             return Ok(Progress::Going);
         }
-        if wanted == Wanted::All {
+        if std::mem::take(&mut self.notes_prompt) {
             self.reply.send(Event::Prompt(std::mem::take(&mut self.prompt_logprobs)));
         }
         match self.request.max_tokens {
@@ -215,13 +333,19 @@ impl Live {
         Progress::Finished
     }
 
-    /// Ends the answer because the engine does.
+    /// Ends the answers because the engine does.
     pub(crate) fn cut_off(&mut self) {
+        for sibling in &self.siblings {
+            sibling.reply.send(Event::Failed("the engine shut down before the request was begun".into()));
+        }
         self.finish_text(FinishReason::Cancelled);
     }
 
-    /// Tells the asker what went wrong.
+    /// Tells the askers what went wrong.
     pub(crate) fn fail(&self, why: String) {
+        for sibling in &self.siblings {
+            sibling.reply.send(Event::Failed(why.clone()));
+        }
         self.reply.send(Event::Failed(why));
     }
 }

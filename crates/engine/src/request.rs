@@ -1,11 +1,15 @@
 //! What one asks of the engine, and what it answers.
 
+use std::sync::Arc;
+
 /// Most stop strings of a request.
 pub const STOPS_MAX: usize = 16;
 /// Longest stop string, bytes.
 pub const STOP_BYTES_MAX: usize = 1024;
 /// Most alternatives that are reported beside each token.
 pub const LOGPROBS_MAX: usize = 20;
+/// Longest name of a tenant, bytes.
+pub const TENANT_BYTES_MAX: usize = 256;
 /// Highest temperature.
 pub const TEMPERATURE_MAX: f32 = 100.0;
 
@@ -24,6 +28,36 @@ pub struct Request {
     pub logprobs: Option<usize>,
     /// Reports the same for the prompt's tokens first.
     pub prompt_logprobs: bool,
+    /// On whose behalf: tenants get equal shares, and none shares cached prompts with another.
+    pub tenant: Arc<str>,
+    /// How urgent it is.
+    pub priority: Priority,
+}
+
+/// How urgent a request is. The urgent go first, and take the place of less urgent ones that are being worked on;
+/// those go on later, where they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Nobody is waiting for it.
+    Batch,
+    /// As usual.
+    #[default]
+    Normal,
+    /// Somebody is looking at the screen.
+    Interactive,
+}
+
+impl Priority {
+    /// All classes, the least urgent first.
+    pub const ALL: [Self; 3] = [Self::Batch, Self::Normal, Self::Interactive];
+
+    /// The next more urgent one, if there is any.
+    pub(crate) fn next(self) -> Self {
+        match self {
+            Self::Batch => Self::Normal,
+            Self::Normal | Self::Interactive => Self::Interactive,
+        }
+    }
 }
 
 impl Request {
@@ -42,6 +76,8 @@ impl Default for Request {
             stop: Vec::new(),
             logprobs: None,
             prompt_logprobs: false,
+            tenant: Arc::default(),
+            priority: Priority::default(),
         }
     }
 }
@@ -204,6 +240,9 @@ impl Request {
         if self.stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX) {
             return Err(invalid("stop", format!("a stop string must have 1 to {STOP_BYTES_MAX} bytes")));
         }
+        if self.tenant.len() > TENANT_BYTES_MAX {
+            return Err(invalid("tenant", format!("its name must have at most {TENANT_BYTES_MAX} bytes")));
+        }
         if self.logprobs.is_some_and(|count| count > LOGPROBS_MAX) {
             return Err(invalid("logprobs", format!("it must be at most {LOGPROBS_MAX}")));
         }
@@ -250,6 +289,7 @@ mod tests {
         assert!(refusal(|r| r.stop = vec![String::new()]).starts_with("stop"));
         assert!(refusal(|r| r.stop = vec!["x".into(); 17]).starts_with("stop"));
         assert!(refusal(|r| r.logprobs = Some(21)).starts_with("logprobs"));
+        assert!(refusal(|r| r.tenant = "x".repeat(257).into()).starts_with("tenant"));
         for temperature in [-0.1, f32::NAN, f32::INFINITY] {
             assert!(refusal(|r| r.sampling.temperature = temperature).starts_with("temperature"));
         }

@@ -6,12 +6,14 @@ use std::time::Duration;
 /// What the engine has done and is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Requests that wait to be admitted.
+    /// Requests that wait to be admitted, or to go on.
     pub queued: usize,
     /// Sequences that are being worked on.
     pub live: usize,
     /// Cache blocks that nobody holds.
     pub blocks_free: usize,
+    /// Cache blocks, held or free, that serve prompts that begin alike.
+    pub blocks_remembered: usize,
     /// Cache blocks there are.
     pub blocks_total: usize,
     /// Forward passes.
@@ -20,6 +22,10 @@ pub struct Stats {
     pub step_time: Duration,
     /// Tokens of prompts that were read.
     pub prompt_tokens: u64,
+    /// Tokens that were found in the cache, and so not read.
+    pub reused_tokens: u64,
+    /// How often a sequence lost its place in the cache to another, to begin again later.
+    pub paused: u64,
     /// Tokens that were generated.
     pub completion_tokens: u64,
     /// Requests that were answered completely.
@@ -34,10 +40,15 @@ pub struct Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) live: AtomicU64,
+    /// Sequences that lost their place in the cache and have none yet.
+    pub(crate) waiting: AtomicU64,
     pub(crate) blocks_free: AtomicU64,
+    pub(crate) blocks_remembered: AtomicU64,
     pub(crate) steps: AtomicU64,
     pub(crate) step_nanos: AtomicU64,
     pub(crate) prompt_tokens: AtomicU64,
+    pub(crate) reused_tokens: AtomicU64,
+    pub(crate) paused: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) finished: AtomicU64,
     pub(crate) failed: AtomicU64,
@@ -59,13 +70,16 @@ impl Counters {
     pub(crate) fn snapshot(&self, queued: usize, blocks_total: usize) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            queued,
+            queued: queued + read(&self.waiting) as usize,
             live: read(&self.live) as usize,
             blocks_free: read(&self.blocks_free) as usize,
+            blocks_remembered: read(&self.blocks_remembered) as usize,
             blocks_total,
             steps: read(&self.steps),
             step_time: Duration::from_nanos(read(&self.step_nanos)),
             prompt_tokens: read(&self.prompt_tokens),
+            reused_tokens: read(&self.reused_tokens),
+            paused: read(&self.paused),
             completion_tokens: read(&self.completion_tokens),
             finished: read(&self.finished),
             failed: read(&self.failed),

@@ -8,7 +8,8 @@ use std::time::Instant;
 use crate::blocks::Blocks;
 use crate::error::Error;
 use crate::inbox::{Inbox, Order};
-use crate::live::{Common, Live, Progress, Wanted, positions};
+use crate::live::{Common, Live, Progress, Wanted};
+use crate::queue::Submission;
 use crate::request::Event;
 use crate::sampling::Sampler;
 use crate::schedule::{self, Pending};
@@ -33,6 +34,8 @@ pub(crate) struct Work<'a> {
 pub(crate) trait Backend {
     /// Reads the work's tokens, all sequences in one pass; the logits of the wanted rows, in order: rows × vocabulary.
     fn step(&mut self, work: &[Work<'_>]) -> Result<&[f32], Error>;
+    /// Copies what a cache block holds.
+    fn copy_block(&mut self, from: u32, to: u32);
     /// Entries of the vocabulary.
     fn vocab(&self) -> usize;
 }
@@ -54,7 +57,16 @@ pub(crate) struct Worker<B> {
     pub(crate) limits: Limits,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) counters: Arc<Counters>,
+    /// Sequences with a place in the cache, in the order of admission.
     live: Vec<Live>,
+    /// Those that wait for one.
+    paused: Vec<Live>,
+    /// New ones that part from another in this step, and how they go on.
+    parted: Vec<(Live, Progress)>,
+    /// Sequences admitted so far.
+    tickets: u64,
+    /// Blocks to be copied, from and to.
+    copies: Vec<(u32, u32)>,
     sampler: Sampler,
     pending: Vec<Pending>,
     chunks: Vec<usize>,
@@ -82,6 +94,10 @@ impl<B: Backend> Worker<B> {
             inbox,
             counters,
             live: Vec::new(),
+            paused: Vec::new(),
+            parted: Vec::new(),
+            tickets: 0,
+            copies: Vec::new(),
             sampler: Sampler::default(),
             pending: Vec::new(),
             chunks: Vec::new(),
@@ -90,7 +106,7 @@ impl<B: Backend> Worker<B> {
 
     /// Works until the inbox says to stop.
     pub(crate) fn run(&mut self) {
-        while self.inbox.order(!self.live.is_empty()) == Order::Work {
+        while self.inbox.order(!self.live.is_empty() || !self.paused.is_empty()) == Order::Work {
             self.forget_abandoned();
             self.admit();
             self.step();
@@ -99,39 +115,12 @@ impl<B: Backend> Worker<B> {
         self.stop();
     }
 
-    /// Gives up the sequences whose asker has gone.
-    fn forget_abandoned(&mut self) {
-        for index in (0..self.live.len()).rev() {
-            if self.live[index].is_abandoned() {
-                self.retire(index);
-                stats::add(&self.counters.cancelled, 1);
-            }
-        }
-    }
-
-    /// Takes in what waits, in order, while there is room for the whole of each answer.
-    fn admit(&mut self) {
-        while self.live.len() < self.limits.sequences_max {
-            let context = self.common.context;
-            let mut reserved = None;
-            let blocks = &mut self.blocks;
-            let (admitted, forgotten) = self.inbox.admit(|request| {
-                reserved = blocks.reserve(positions(request, context));
-                reserved.is_some()
-            });
-            stats::add(&self.counters.cancelled, forgotten as u64);
-            match (admitted, reserved) {
-                (Some(submission), Some(blocks)) => self.live.push(Live::new(submission, blocks, &self.common)),
-                _ => return,
-            }
-        }
-    }
-
     /// One pass of the model over everything that is live.
     fn step(&mut self) {
-        self.pending.clear();
-        self.pending.extend(self.live.iter().map(Live::pending));
-        schedule::plan(&self.pending, self.limits.step_tokens_max, &mut self.chunks);
+        self.plan();
+        while !self.make_room() {
+            self.plan();
+        }
         let members: Vec<usize> = (0..self.live.len()).filter(|&index| self.chunks[index] > 0).collect();
         if members.is_empty() {
             return;
@@ -152,9 +141,16 @@ impl<B: Backend> Worker<B> {
         self.settle(&progress);
     }
 
+    /// Decides how many tokens of each sequence the next step takes.
+    fn plan(&mut self) {
+        self.pending.clear();
+        self.pending.extend(self.live.iter().map(Live::pending));
+        schedule::plan(&self.pending, self.limits.step_tokens_max, &mut self.chunks);
+    }
+
     /// Runs the model on the chunks of `members`, and moves each of them on. If the model fails, none has moved.
     fn pass(&mut self, members: &[usize], progress: &mut [Progress]) -> Result<(), String> {
-        let Self { backend, live, sampler, common, counters, chunks, .. } = self;
+        let Self { backend, live, blocks, parted, sampler, common, counters, chunks, .. } = self;
         let work: Vec<Work<'_>> = members
             .iter()
             .map(|&index| {
@@ -171,15 +167,27 @@ impl<B: Backend> Worker<B> {
             let (own, rest) = logits.split_at(rows * vocab);
             logits = rest;
             let sequence = &mut live[index];
-            let (chunk, prompt) = (chunks[index], sequence.prompt_share(chunks[index]));
-            let before = sequence.generated();
-            let went = guard(|| Ok(sequence.advance(chunk, own, common, sampler)));
-            progress[index] = went.unwrap_or_else(|why| {
-                sequence.fail(why);
-                Progress::Failed
-            });
-            stats::add(&counters.prompt_tokens, prompt as u64);
-            stats::add(&counters.completion_tokens, (sequence.generated() - before) as u64);
+            let chunk = chunks[index];
+            stats::add(&counters.prompt_tokens, sequence.prompt_share(chunk) as u64);
+            let parts = sequence.part(chunk, blocks, common);
+            let mut advance = |sequence: &mut Live| {
+                let before = sequence.generated();
+                let went = guard(|| Ok(sequence.advance(chunk, own, common, sampler)));
+                let progress = went.unwrap_or_else(|why| {
+                    sequence.fail(why);
+                    Progress::Failed
+                });
+                stats::add(&counters.completion_tokens, (sequence.generated() - before) as u64);
+                if progress != Progress::Failed {
+                    sequence.remember_blocks(blocks);
+                }
+                progress
+            };
+            for mut part in parts {
+                let went = advance(&mut part);
+                parted.push((part, went));
+            }
+            progress[index] = advance(sequence);
         }
         Ok(())
     }
@@ -187,37 +195,67 @@ impl<B: Backend> Worker<B> {
     /// Retires what has ended.
     fn settle(&mut self, progress: &[Progress]) {
         for index in (0..progress.len()).rev() {
-            let counter = match progress[index] {
-                Progress::Going => continue,
-                Progress::Finished => &self.counters.finished,
-                Progress::Failed => &self.counters.failed,
-            };
-            stats::add(counter, 1);
-            self.retire(index);
+            self.count(progress[index], self.live[index].answers());
+            match progress[index] {
+                Progress::Going => {}
+                Progress::Finished => self.retire(index),
+                Progress::Failed => {
+                    // Nobody is to find what a failed sequence left.
+                    self.blocks.discard_all(&mut self.live[index].blocks);
+                    self.retire(index);
+                }
+            }
+        }
+        while let Some((mut sequence, progress)) = self.parted.pop() {
+            self.count(progress, 1);
+            if progress == Progress::Going && self.live.len() < self.limits.sequences_max {
+                self.enter(sequence);
+                continue;
+            }
+            sequence.give_back_blocks(&mut self.blocks);
+            match progress {
+                Progress::Going => self.paused.push(sequence),
+                Progress::Finished | Progress::Failed => self.inbox.settle(sequence.tenant(), sequence.unused()),
+            }
+        }
+    }
+
+    fn count(&self, progress: Progress, answers: usize) {
+        match progress {
+            Progress::Going => {}
+            Progress::Finished => stats::add(&self.counters.finished, answers as u64),
+            Progress::Failed => stats::add(&self.counters.failed, answers as u64),
         }
     }
 
     /// Takes a sequence out; the others keep their order.
     fn retire(&mut self, index: usize) {
-        let sequence = self.live.remove(index);
-        self.blocks.release(sequence.blocks);
+        let mut sequence = self.live.remove(index);
+        self.blocks.release_all(&mut sequence.blocks);
+        self.inbox.settle(sequence.tenant(), sequence.unused());
+        (1..sequence.answers()).for_each(|_| self.inbox.settle(sequence.tenant(), 0));
     }
 
     fn publish(&self) {
         stats::set(&self.counters.live, self.live.len());
+        stats::set(&self.counters.waiting, self.paused.len());
         stats::set(&self.counters.blocks_free, self.blocks.free());
+        stats::set(&self.counters.blocks_remembered, self.blocks.remembered());
     }
 
     /// Ends whatever is left.
     fn stop(&mut self) {
         for waiting in self.inbox.close() {
-            waiting.reply.send(Event::Failed("the engine shut down before the request was begun".into()));
-            stats::add(&self.counters.cancelled, 1);
+            let answers = std::iter::once(&waiting).chain(&waiting.siblings);
+            for Submission { reply, .. } in answers {
+                reply.send(Event::Failed("the engine shut down before the request was begun".into()));
+                stats::add(&self.counters.cancelled, 1);
+            }
         }
-        while let Some(mut sequence) = self.live.pop() {
+        for mut sequence in self.live.drain(..).chain(self.paused.drain(..)) {
+            stats::add(&self.counters.cancelled, sequence.answers() as u64);
             sequence.cut_off();
-            self.blocks.release(sequence.blocks);
-            stats::add(&self.counters.cancelled, 1);
+            self.blocks.release_all(&mut sequence.blocks);
         }
         self.publish();
     }
@@ -242,5 +280,6 @@ fn describe(panic: &(dyn Any + Send)) -> String {
     format!("an internal error occurred: {said}")
 }
 
+mod admission;
 #[cfg(test)]
 mod tests;

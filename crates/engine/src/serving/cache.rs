@@ -52,6 +52,17 @@ impl Cache {
         assert!(self.tables.iter().all(|&block| (block as usize) < self.blocks_total), "a block outside the cache");
     }
 
+    /// Copies what a block holds, in every layer.
+    pub(super) fn copy_block(&mut self, from: u32, to: u32) {
+        for Layer { shape, keys, values } in &mut self.layers {
+            let floats = cached::block_len(shape);
+            let start = from as usize * floats;
+            for arena in [keys, values] {
+                arena.copy_within(start..start + floats, to as usize * floats);
+            }
+        }
+    }
+
     /// Attention of a batch's rows: their keys and values go into the cache, and each row sees its sequence up to
     /// itself.
     pub(super) fn attend(&mut self, layer: usize, batch: &Batch, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {

@@ -45,6 +45,13 @@ impl ServingExecutor {
         }
     }
 
+    /// Copies what a cache block holds to another.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        if let Some(cache) = &mut self.cache {
+            cache.copy_block(from, to);
+        }
+    }
+
     /// The logits of some rows of the hidden states: rows × vocabulary.
     ///
     /// # Errors

@@ -94,6 +94,7 @@ impl Ask {
                     stop: self.stop.clone(),
                     logprobs: self.logprobs,
                     prompt_logprobs: self.echo && (self.logprobs.is_some() || self.max_tokens == 0),
+                    ..Request::default()
                 }
             })
             .collect()
