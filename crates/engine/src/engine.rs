@@ -9,21 +9,23 @@ use std::time::{Duration, Instant};
 use luban_artifact::ModelFiles;
 use luban_base::digest::Digest;
 use luban_kernels::pool::{self, Pool};
+use luban_model::Spec;
 use luban_model::spec::Head;
-use luban_model::{Batch, forward};
 use luban_text::{Sentinels, Tokenizer};
 
 use crate::answer::{self, Answer};
+use crate::backend::ModelBackend;
 use crate::blocks::BLOCK_TOKENS;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inbox::{Inbox, QueueLimits};
-use crate::live::{Common, Wanted};
+use crate::live::Common;
 use crate::queue::Submission;
 use crate::request::{self, Event, Refused, Request, Sampling};
-use crate::serving::{Rows, ServingExecutor, ServingModel, block_bytes};
+use crate::serving::{ServingModel, block_bytes};
+use crate::speculation::{Drafter, GUESSES_MAX, Speculation};
 use crate::stats::{Counters, Stats};
-use crate::worker::{Backend, Limits, Parts, Work, Worker};
+use crate::worker::{Limits, Parts, Worker};
 
 /// How much an engine may do at once.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct EngineOptions {
     pub step_tokens_max: usize,
     /// Memory for the keys and values of all sequences; more only where one `context` needs it.
     pub cache_bytes_max: u64,
+    /// How tokens are guessed ahead; no answer changes by it.
+    pub speculation: Speculation,
     /// Threads for the model; all cores where not given.
     pub threads: Option<usize>,
 }
@@ -56,6 +60,7 @@ impl Default for EngineOptions {
             prefix_cache: true,
             step_tokens_max: 256,
             cache_bytes_max: 1 << 30,
+            speculation: Speculation::default(),
             threads: None,
         }
     }
@@ -76,6 +81,8 @@ pub struct ModelInfo {
     pub precision: &'static str,
     /// Bytes that the weights take in memory.
     pub weight_bytes: u64,
+    /// Bytes that 64 positions take in the cache.
+    pub cache_block_bytes: u64,
     /// Longest sequence.
     pub context: usize,
     /// Entries of the vocabulary.
@@ -139,6 +146,7 @@ impl Engine {
             parameters: model.spec().parameters(),
             precision: model.precision(),
             weight_bytes: model.weight_bytes(),
+            cache_block_bytes: block_bytes(model.spec()),
             context: sizes.context,
             vocab: model.spec().vocab,
         };
@@ -150,7 +158,7 @@ impl Engine {
         let queue = QueueLimits { total_max, tenant_max: options.tenant_queue_max.unwrap_or(total_max) };
         let (inbox, counters) = (Arc::new(Inbox::new(queue)), Arc::new(Counters::default()));
         let parts = Parts {
-            backend: ModelBackend::new(Arc::new(model), sizes.blocks),
+            backend: ModelBackend::new(Arc::new(model), sizes.blocks, &options.speculation.drafter),
             blocks_total: sizes.blocks,
             common: Common {
                 tokenizer: Arc::clone(&tokenizer),
@@ -159,6 +167,7 @@ impl Engine {
                 remembers: options.prefix_cache,
             },
             limits: sizes.limits,
+            speculation: options.speculation,
             inbox: Arc::clone(&inbox),
             counters: Arc::clone(&counters),
         };
@@ -304,6 +313,7 @@ fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -
         let (tokens, rows) = (tokenizer.vocab_size(), spec.vocab);
         return unsupported(format!("its tokenizer has {tokens} tokens, its vocabulary {rows}"));
     }
+    check_drafter(spec, &options.speculation)?;
     let block = block_bytes(spec);
     if options.context.is_none() && block > options.cache_bytes_max.max(CACHE_BYTES_MIN) {
         let most = options.cache_bytes_max;
@@ -318,15 +328,40 @@ fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -
         ("the number of threads", options.threads, pool::THREADS_MAX),
     ];
     for (what, found, most) in bounds {
-        if let Some(found) = found.filter(|found| !(1..=most).contains(found)) {
-            return Err(Error::Option {
-                what,
-                found: found.to_string(),
-                expected: format!("it must be from 1 to {most}"),
-            });
+        if let Some(found) = found {
+            within(what, found, 1, most)?;
         }
     }
     Ok(())
+}
+
+fn within(what: &'static str, found: usize, least: usize, most: usize) -> Result<()> {
+    match (least..=most).contains(&found) {
+        true => Ok(()),
+        false => {
+            let expected = format!("it must be from {least} to {most}");
+            Err(Error::Option { what, found: found.to_string(), expected })
+        }
+    }
+}
+
+fn check_drafter(spec: &Spec, speculation: &Speculation) -> Result<()> {
+    within("the number of tokens guessed ahead", speculation.tokens_max, 0, GUESSES_MAX)?;
+    match &speculation.drafter {
+        Drafter::None => Ok(()),
+        Drafter::Early(layers) => within("the number of layers that guess", *layers, 1, spec.layers.saturating_sub(1)),
+        Drafter::Model(model) => {
+            let other = model.spec();
+            let decodes = other.causal && matches!(other.head, Head::Vocabulary { .. });
+            match decodes && other.vocab == spec.vocab {
+                true => within("the context of the model that guesses", other.context, spec.context, usize::MAX),
+                false => {
+                    let why = format!("it must be a decoder with the same vocabulary of {}", spec.vocab);
+                    Err(Error::Unsupported { what: "guess for the other", why })
+                }
+            }
+        }
+    }
 }
 
 /// Activations that a step keeps at a time, in numbers: 64 MiB of the widest rows, whatever a model's shape.
@@ -352,6 +387,7 @@ impl Sizes {
         let limits = Limits {
             sequences_max: options.sequences_max.min((ACTIVATIONS_MAX / spec.vocab).max(1)),
             step_tokens_max: options.step_tokens_max.min((ACTIVATIONS_MAX / widest).max(1)),
+            logit_rows_max: (ACTIVATIONS_MAX / spec.vocab).max(1),
         };
         Self { context, blocks: affordable.clamp(for_one, for_all), limits }
     }
@@ -371,54 +407,4 @@ fn spawn(mut worker: Worker<ModelBackend>, threads: Option<usize>) -> Result<Joi
     };
     let builder = std::thread::Builder::new().name("luban-engine".into());
     builder.spawn(run).map_err(|source| Error::System { what: "start the engine's thread", source })
-}
-
-/// The model behind a worker.
-struct ModelBackend {
-    model: Arc<ServingModel>,
-    executor: ServingExecutor,
-    batch: Batch,
-    wanted: Vec<usize>,
-    logits: Option<Rows>,
-}
-
-impl ModelBackend {
-    fn new(model: Arc<ServingModel>, blocks: usize) -> Self {
-        let executor = ServingExecutor::new(Arc::clone(&model), Some(blocks));
-        Self { model, executor, batch: Batch::new(), wanted: Vec::new(), logits: None }
-    }
-}
-
-impl Backend for ModelBackend {
-    fn step(&mut self, work: &[Work<'_>]) -> Result<&[f32]> {
-        self.batch.clear();
-        self.wanted.clear();
-        for piece in work {
-            let start = self.batch.rows();
-            self.batch.push(piece.tokens, piece.first_position);
-            let end = self.batch.rows();
-            match piece.wanted {
-                Wanted::None => {}
-                Wanted::Last => self.wanted.push(end - 1),
-                Wanted::All => self.wanted.extend(start..end),
-            }
-        }
-        self.executor.place(work.iter().map(|piece| piece.blocks));
-        let hidden = forward(self.model.spec(), self.model.weights(), &mut self.executor, &self.batch)?;
-        // The memory of the last step's logits goes round.
-        self.logits = None;
-        if self.wanted.is_empty() {
-            return Ok(&[]);
-        }
-        let logits = self.logits.insert(self.executor.logits(&hidden, &self.wanted)?);
-        Ok(logits.values())
-    }
-
-    fn copy_block(&mut self, from: u32, to: u32) {
-        self.executor.copy_block(from, to);
-    }
-
-    fn vocab(&self) -> usize {
-        self.model.spec().vocab
-    }
 }

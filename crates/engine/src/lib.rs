@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod backend;
 mod blocks;
 mod embedder;
 mod engine;
@@ -30,6 +31,7 @@ mod request;
 mod sampling;
 mod schedule;
 pub mod serving;
+mod speculation;
 mod stats;
 mod stop;
 mod vocabulary;
@@ -44,5 +46,6 @@ pub use request::{
     Event, FinishReason, LOGPROBS_MAX, Logprobs, Priority, PromptToken, Refused, Request, STOP_BYTES_MAX, STOPS_MAX,
     Sampling, TEMPERATURE_MAX, TENANT_BYTES_MAX, Usage,
 };
+pub use speculation::{Drafter, GUESSES_MAX, Speculation};
 pub use stats::Stats;
 pub use vocabulary::{GgufEntries, gguf_entries};

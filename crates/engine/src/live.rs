@@ -10,19 +10,14 @@ use crate::queue::Submission;
 use crate::request::{Event, FinishReason, Priority, PromptToken, Request, Usage};
 use crate::sampling::Sampler;
 use crate::schedule::Pending;
+use crate::speculation::Guesses;
+use crate::speculation::odds::Chances;
 use crate::stop::{Matched, StopMatcher};
+use crate::worker::{Wanted, Work};
 
 /// Most rows of logits that one sequence asks for in a step, so that a prompt whose log-probabilities are wanted
 /// does not take room for rows × vocabulary numbers at once.
 const LOGIT_ROWS_MAX: usize = 32;
-
-/// Which rows' logits a piece of work asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    None,
-    Last,
-    All,
-}
 
 /// What all sequences of an engine share.
 #[derive(Clone, Debug)]
@@ -58,6 +53,8 @@ pub(crate) struct Live {
     cached: usize,
     /// Tokens of the prompt that were found in the cache when it was admitted.
     reused: usize,
+    /// Tokens that may follow the last one.
+    pub(crate) guesses: Guesses,
     prompt_logprobs: Vec<PromptToken>,
     /// The prompt's log-probabilities are still to be told.
     notes_prompt: bool,
@@ -84,6 +81,7 @@ impl Live {
             tokens: request.prompt.clone(),
             stops: StopMatcher::new(std::mem::take(&mut request.stop)),
             text: Stream::new(Arc::clone(&common.tokenizer)),
+            guesses: Guesses::default(),
             prompt_logprobs: Vec::new(),
             notes_prompt: request.prompt_logprobs,
             cached: 0,
@@ -131,6 +129,7 @@ impl Live {
     pub(crate) fn give_back_blocks(&mut self, blocks: &mut Blocks) {
         blocks.release_all(&mut self.blocks);
         self.cached = 0;
+        self.guesses.read = 0;
         self.remembered = self.remembered.map(|_| 0);
         self.prompt_logprobs.clear();
     }
@@ -212,19 +211,58 @@ impl Live {
         }
     }
 
-    /// The next `chunk` tokens, and the position of the first.
+    /// The next `chunk` tokens, guesses among them, and the position of the first.
     pub(crate) fn chunk(&self, chunk: usize) -> (&[u32], usize) {
-        (&self.tokens[self.cached..self.cached + chunk], self.cached)
+        let tokens = self.guesses.feed().unwrap_or(&self.tokens[self.cached..]);
+        (&tokens[..chunk], self.cached)
     }
 
     /// The logits that a chunk of so many tokens must give.
     pub(crate) fn wanted(&self, chunk: usize) -> Wanted {
         let last = self.cached + chunk == self.tokens.len();
-        match self.notes_prompt {
+        match self.notes_prompt || self.guesses.feed().is_some() {
             true => Wanted::All,
             false if last => Wanted::Last,
             false => Wanted::None,
         }
+    }
+
+    /// Tokens that the answer may still have.
+    pub(crate) fn tokens_left(&self, common: &Common) -> usize {
+        let of_answer = self.request.max_tokens.saturating_sub(self.generated());
+        of_answer.min((common.context + 1).saturating_sub(self.tokens.len()))
+    }
+
+    /// Nothing is guessed.
+    pub(crate) fn forget_guesses(&mut self) {
+        self.guesses.clear();
+        self.guesses.read = self.guesses.read.min(self.cached);
+    }
+
+    /// Guesses at most `most` tokens by what followed the last ones before.
+    pub(crate) fn look_up(&mut self, most: usize) -> Option<Chances> {
+        self.guesses.look_up(&self.tokens, most)
+    }
+
+    /// The next tokens that a drafter has not read, at most so many, and the position of the first.
+    pub(crate) fn unread(&self, most: usize) -> (&[u32], usize) {
+        let rest = &self.tokens[self.guesses.read..];
+        (&rest[..rest.len().min(most)], self.guesses.read)
+    }
+
+    /// What a drafter reads to guess once more: at first all that it has not read, then its last guess.
+    pub(crate) fn draft_work(&self, round: usize) -> Work<'_> {
+        let (tokens, first_position) = match round {
+            0 => self.unread(usize::MAX),
+            _ => (std::slice::from_ref(self.guesses.last().unwrap_or(&0)), self.tokens.len() + round - 1),
+        };
+        Work { tokens, first_position, blocks: &self.blocks, wanted: Wanted::Last }
+    }
+
+    /// Takes a drafter's guess in.
+    pub(crate) fn take_guess(&mut self, round: usize, guess: u32) {
+        self.guesses.push(self.tokens[self.tokens.len() - 1], guess);
+        self.guesses.read = self.tokens.len() + round;
     }
 
     /// Prompt tokens among the next `chunk`.
@@ -250,14 +288,16 @@ impl Live {
         common: &Common,
         sampler: &mut Sampler,
     ) -> Result<Progress, String> {
-        let wanted = self.wanted(chunk);
-        let rows = match wanted {
+        let rows = match self.wanted(chunk) {
             Wanted::None => 0,
             Wanted::Last => 1,
             Wanted::All => chunk,
         };
         let vocab = logits.len() / rows.max(1);
-        if wanted == Wanted::All {
+        if self.guesses.feed().is_some() {
+            return self.check_guesses(logits, vocab, common, sampler);
+        }
+        if self.notes_prompt {
             self.note_prompt(logits, vocab, sampler)?;
         }
         self.cached += chunk;
@@ -271,6 +311,31 @@ impl Live {
             0 => Ok(self.finish(FinishReason::Length, String::new())),
             _ => self.take_token(&logits[logits.len() - vocab..], common, sampler),
         }
+    }
+
+    /// Draws a token from the logits after the last one, and from those after each guess as long as they were right.
+    /// What the cache holds of those that were not is written over.
+    fn check_guesses(
+        &mut self,
+        logits: &[f32],
+        vocab: usize,
+        common: &Common,
+        sampler: &mut Sampler,
+    ) -> Result<Progress, String> {
+        let mut right = 0;
+        for (index, logits) in logits.chunks_exact(vocab).enumerate() {
+            self.cached += 1;
+            let progress = self.take_token(logits, common, sampler)?;
+            if self.guesses.tokens().get(index) != self.tokens.last() {
+                self.guesses.settle(right);
+                return Ok(progress);
+            }
+            right += 1;
+            if progress != Progress::Going {
+                return Ok(progress);
+            }
+        }
+        Err("there are more guesses than logits".into())
     }
 
     /// Records the log-probabilities of the prompt's tokens that these rows predict.

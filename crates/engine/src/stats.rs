@@ -24,6 +24,8 @@ pub struct Stats {
     pub prompt_tokens: u64,
     /// Tokens that were found in the cache, and so not read.
     pub reused_tokens: u64,
+    /// Tokens that were guessed ahead.
+    pub guessed_tokens: u64,
     /// How often a sequence lost its place in the cache to another, to begin again later.
     pub paused: u64,
     /// Tokens that were generated.
@@ -48,6 +50,7 @@ pub(crate) struct Counters {
     pub(crate) step_nanos: AtomicU64,
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) reused_tokens: AtomicU64,
+    pub(crate) guessed_tokens: AtomicU64,
     pub(crate) paused: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) finished: AtomicU64,
@@ -79,6 +82,7 @@ impl Counters {
             step_time: Duration::from_nanos(read(&self.step_nanos)),
             prompt_tokens: read(&self.prompt_tokens),
             reused_tokens: read(&self.reused_tokens),
+            guessed_tokens: read(&self.guessed_tokens),
             paused: read(&self.paused),
             completion_tokens: read(&self.completion_tokens),
             finished: read(&self.finished),

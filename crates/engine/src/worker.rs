@@ -8,11 +8,13 @@ use std::time::Instant;
 use crate::blocks::Blocks;
 use crate::error::Error;
 use crate::inbox::{Inbox, Order};
-use crate::live::{Common, Live, Progress, Wanted};
+use crate::live::{Common, Live, Progress};
 use crate::queue::Submission;
 use crate::request::Event;
 use crate::sampling::Sampler;
 use crate::schedule::{self, Pending};
+use crate::speculation::Speculation;
+use crate::speculation::cost::PassTimes;
 use crate::stats::{self, Counters};
 
 /// What one step asks of the model for one sequence.
@@ -28,13 +30,37 @@ pub(crate) struct Work<'a> {
     pub(crate) wanted: Wanted,
 }
 
+/// Which rows' logits a piece of work asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    None,
+    Last,
+    All,
+}
+
+/// What a backend's drafter must have read before it guesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// There is no drafter.
+    Nothing,
+    /// Nothing: it finds in the cache what the model left there.
+    WithModel,
+    /// All tokens, for it has a cache of its own, in the same blocks.
+    Itself,
+}
+
 /// The model, as the worker sees it.
 ///
 /// What a step leaves in the cache depends on its tokens and positions alone, so that a step can be run again.
 pub(crate) trait Backend {
     /// Reads the work's tokens, all sequences in one pass; the logits of the wanted rows, in order: rows × vocabulary.
     fn step(&mut self, work: &[Work<'_>]) -> Result<&[f32], Error>;
-    /// Copies what a cache block holds.
+    /// As `step`, by the drafter: a cheap guess at what the model would say. What it leaves in the cache where a block
+    /// has several holders is what stands there.
+    fn draft(&mut self, work: &[Work<'_>]) -> Result<&[f32], Error>;
+    /// What the drafter must have read.
+    fn reads(&self) -> Reads;
+    /// Copies what a cache block holds, for the drafter too.
     fn copy_block(&mut self, from: u32, to: u32);
     /// Entries of the vocabulary.
     fn vocab(&self) -> usize;
@@ -47,6 +73,8 @@ pub(crate) struct Limits {
     pub(crate) sequences_max: usize,
     /// Tokens that a step takes, roughly.
     pub(crate) step_tokens_max: usize,
+    /// Rows of logits that a step may give.
+    pub(crate) logit_rows_max: usize,
 }
 
 /// The state of the engine's thread.
@@ -68,6 +96,10 @@ pub(crate) struct Worker<B> {
     /// Blocks to be copied, from and to.
     copies: Vec<(u32, u32)>,
     sampler: Sampler,
+    speculation: Speculation,
+    /// Times of the model's passes, and of the drafter's.
+    pass_times: PassTimes,
+    draft_times: PassTimes,
     pending: Vec<Pending>,
     chunks: Vec<usize>,
 }
@@ -78,13 +110,14 @@ pub(crate) struct Parts<B> {
     pub(crate) blocks_total: usize,
     pub(crate) common: Common,
     pub(crate) limits: Limits,
+    pub(crate) speculation: Speculation,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) counters: Arc<Counters>,
 }
 
 impl<B: Backend> Worker<B> {
     pub(crate) fn new(parts: Parts<B>) -> Self {
-        let Parts { backend, blocks_total, common, limits, inbox, counters } = parts;
+        let Parts { backend, blocks_total, common, limits, speculation, inbox, counters } = parts;
         stats::set(&counters.blocks_free, blocks_total);
         Self {
             backend,
@@ -99,6 +132,9 @@ impl<B: Backend> Worker<B> {
             tickets: 0,
             copies: Vec::new(),
             sampler: Sampler::default(),
+            speculation,
+            pass_times: PassTimes::default(),
+            draft_times: PassTimes::default(),
             pending: Vec::new(),
             chunks: Vec::new(),
         }
@@ -121,6 +157,7 @@ impl<B: Backend> Worker<B> {
         while !self.make_room() {
             self.plan();
         }
+        self.guess();
         let members: Vec<usize> = (0..self.live.len()).filter(|&index| self.chunks[index] > 0).collect();
         if members.is_empty() {
             return;
@@ -130,11 +167,19 @@ impl<B: Backend> Worker<B> {
         if self.pass(&members, &mut progress).is_err() {
             // One of them is to blame. Alone, each gives the same answer as in company, so the others lose nothing.
             for &index in &members {
+                if self.live[index].guesses.feed().is_some() {
+                    self.live[index].forget_guesses();
+                    self.chunks[index] = 1;
+                }
                 if let Err(why) = self.pass(&[index], &mut progress) {
                     self.live[index].fail(why);
                     progress[index] = Progress::Failed;
                 }
             }
+        }
+        let rows = members.iter().map(|&index| self.chunks[index]).sum();
+        if self.pending.iter().all(|pending| pending.decoding) {
+            self.pass_times.note(rows, started.elapsed().as_secs_f32());
         }
         stats::add(&self.counters.steps, 1);
         stats::add(&self.counters.step_nanos, started.elapsed().as_nanos() as u64);
@@ -281,5 +326,6 @@ fn describe(panic: &(dyn Any + Send)) -> String {
 }
 
 mod admission;
+mod drafting;
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,15 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use luban_base::random::Stream;
 use luban_engine::{
-    Answer, Engine, EngineOptions, Event, FinishReason, Origin, Refused, Request, Sampling, Stats, Usage,
+    Answer, Drafter, Engine, EngineOptions, Event, FinishReason, Origin, Refused, Request, Sampling, Speculation,
+    Stats, Usage,
 };
+use luban_model::Spec;
 use support::{decoders, f32_model, i8_model, tokenizer, tokens};
 
 fn engine(options: EngineOptions) -> Engine {
@@ -51,21 +54,153 @@ fn wait_for(engine: &Engine, state: impl Fn(&Stats) -> bool) -> Stats {
     }
 }
 
+/// Options that must not show in any answer.
+fn crowds() -> Vec<(&'static str, EngineOptions)> {
+    let guessing = |lookup, drafter, always| Speculation { tokens_max: 6, lookup, drafter, always };
+    let with = |speculation| EngineOptions { speculation, ..EngineOptions::default() };
+    let other = Arc::new(f32_model(&Spec { layers: 1, ..decoders()[0].clone() }));
+    let small_cache = EngineOptions { cache_bytes_max: 4 * block_bytes(), ..with(guessing(true, Drafter::None, true)) };
+    vec![
+        ("two threads", EngineOptions { threads: Some(2), ..EngineOptions::default() }),
+        ("small chunks", EngineOptions { step_tokens_max: 5, threads: Some(1), ..EngineOptions::default() }),
+        ("two at a time", EngineOptions { sequences_max: 2, ..EngineOptions::default() }),
+        ("no prefix cache", EngineOptions { prefix_cache: false, ..with(Speculation::NONE) }),
+        ("a cache that is too small for all", small_cache),
+        ("guesses from the text", with(guessing(true, Drafter::None, true))),
+        ("guesses from the text and the first layer", with(guessing(true, Drafter::Early(1), true))),
+        ("guesses from the first layer where they pay", with(guessing(false, Drafter::Early(1), false))),
+        ("guesses from another model", with(guessing(false, Drafter::Model(other), true))),
+    ]
+}
+
+/// Bytes that 64 positions take in the cache of the model under test.
+fn block_bytes() -> u64 {
+    let engine = engine(EngineOptions { context: Some(64), sequences_max: 1, ..EngineOptions::default() });
+    engine.info().cache_block_bytes
+}
+
+/// Requests of which some begin alike, and some repeat themselves.
+fn requests(count: u64) -> Vec<Request> {
+    let beginning = tokens(77, 80, 300);
+    let vary = |number: u64| {
+        let mut request = request(number);
+        match number % 4 {
+            1 => request.prompt.splice(0..0, beginning[..64 + number as usize % 16].iter().copied()).for_each(drop),
+            2 => request.prompt = request.prompt.iter().take(30).copied().cycle().take(100).collect(),
+            _ => {}
+        }
+        request
+    };
+    (0..count).map(vary).collect()
+}
+
 #[test]
 fn the_same_request_gets_the_same_answer_in_any_company() {
     let count = support::number("LUBAN_FAULT_PROMPTS", 12);
-    let alone = engine(EngineOptions { sequences_max: 1, threads: Some(1), ..EngineOptions::default() });
-    let expected: Vec<Vec<Event>> = (0..count).map(|number| all(alone.submit(request(number)).unwrap())).collect();
-    let crowds = [
-        EngineOptions { threads: Some(2), ..EngineOptions::default() },
-        EngineOptions { step_tokens_max: 5, threads: Some(1), ..EngineOptions::default() },
-    ];
-    for options in crowds {
+    let plain = EngineOptions { prefix_cache: false, speculation: Speculation::NONE, ..EngineOptions::default() };
+    let alone = engine(EngineOptions { sequences_max: 1, threads: Some(1), ..plain });
+    let one = |request| all(alone.submit(request).unwrap());
+    let expected: Vec<Vec<Event>> = requests(count).into_iter().map(one).collect();
+    for (name, options) in crowds() {
         let together = engine(EngineOptions { queue_max: count as usize, ..options });
-        let answers = together.submit_all((0..count).map(request).collect()).unwrap();
-        let found: Vec<Vec<Event>> = answers.into_iter().map(all).collect();
-        assert_eq!(found, expected);
+        // The second time, all prompts are in the cache.
+        for time in ["first", "second"] {
+            let answers = together.submit_all(requests(count)).unwrap();
+            for (index, (answer, expected)) in answers.into_iter().zip(&expected).enumerate() {
+                assert_eq!(&all(answer), expected, "{name}, {time} time, request {index}");
+            }
+        }
+        let stats = together.stats();
+        assert_eq!(stats.reused_tokens > 0, name != "no prefix cache", "{name}");
+        assert!(stats.guessed_tokens > 0 || !name.starts_with("guesses from") || name.ends_with("pay"), "{name}");
+        assert!(stats.paused > 0 || !name.contains("too small"), "{name}");
     }
+}
+
+/// The rule at its full width: greedy answers alone, in batches of 2 to 16, with 1 and 2 threads, in f32 and int8.
+#[test]
+fn greedy_answers_are_the_same_in_batches_of_every_size() {
+    let count = support::number("LUBAN_FAULT_PROMPTS", 12);
+    let greedy = |request: Request| Request { sampling: Sampling::GREEDY, logprobs: None, ..request };
+    let spec = &decoders()[3];
+    for model in [f32_model, i8_model] {
+        let start = |options| Engine::start(model(spec), tokenizer(), Origin::default(), options).unwrap();
+        let alone = start(EngineOptions { sequences_max: 1, prefix_cache: false, ..EngineOptions::default() });
+        let one = |request| all(alone.submit(greedy(request)).unwrap());
+        let expected: Vec<Vec<Event>> = requests(count).into_iter().map(one).collect();
+        for sequences_max in [2, 3, 5, 8, 16] {
+            for threads in [1, 2] {
+                let options = EngineOptions { sequences_max, threads: Some(threads), ..EngineOptions::default() };
+                let together = start(EngineOptions { queue_max: count as usize, ..options });
+                let answers = together.submit_all(requests(count).into_iter().map(greedy).collect()).unwrap();
+                for (index, (answer, expected)) in answers.into_iter().zip(&expected).enumerate() {
+                    let place = format!("request {index}, {sequences_max} at a time, {threads} threads");
+                    assert_eq!(&all(answer), expected, "{place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_drafter_must_fit() {
+    let start = |drafter| {
+        let speculation = Speculation { drafter, ..Speculation::default() };
+        let options = EngineOptions { speculation, ..EngineOptions::default() };
+        Engine::start(f32_model(&decoders()[0]), tokenizer(), Origin::default(), options).map(drop)
+    };
+    let other = |change: fn(&mut Spec)| {
+        let mut spec = decoders().remove(0);
+        change(&mut spec);
+        Drafter::Model(Arc::new(f32_model(&spec)))
+    };
+    start(Drafter::Early(1)).unwrap();
+    start(other(|spec| spec.layers = 1)).unwrap();
+    assert!(start(Drafter::Early(2)).unwrap_err().to_string().contains("layers"));
+    assert!(start(Drafter::Early(0)).unwrap_err().to_string().contains("layers"));
+    assert!(start(other(|spec| spec.vocab = 400)).unwrap_err().to_string().contains("vocabulary"));
+    assert!(start(other(|spec| spec.context = 100)).unwrap_err().to_string().contains("context"));
+}
+
+#[test]
+fn answers_to_one_prompt_share_its_reading() {
+    let engine = engine(EngineOptions::default());
+    let prompt = tokens(5, 100, 300);
+    let choice = |seed| Request {
+        sampling: Sampling { temperature: 0.9, seed, ..Sampling::GREEDY },
+        ..Request::greedy(prompt.clone(), 20)
+    };
+    let together = engine.submit_all((0..8).map(choice).collect()).unwrap();
+    let found: Vec<Vec<Event>> = together.into_iter().map(all).collect();
+    assert_eq!(engine.stats().prompt_tokens, 100);
+    for (seed, found) in found.into_iter().enumerate() {
+        assert_eq!(all(engine.submit(choice(seed as u64)).unwrap()), found);
+    }
+}
+
+#[test]
+fn tenants_are_served_in_turn_and_share_no_prompts() {
+    let engine = engine(EngineOptions { sequences_max: 1, ..EngineOptions::default() });
+    let ask = |tenant: &str| Request { tenant: tenant.into(), ..Request::greedy(tokens(5, 130, 300), 8) };
+    let crowd = engine.submit_all(vec![ask("many"); 20].into_iter().enumerate().map(differ).collect()).unwrap();
+    let single = all(engine.submit(ask("single")).unwrap());
+    let left = engine.stats().queued;
+    assert!(left >= 10, "one request waits for a few, not for twenty: {left} are left");
+    assert_eq!(single, all(engine.submit(ask("third")).unwrap()));
+    drop(crowd);
+    let mixed = vec![ask("one"), ask("other")];
+    assert!(matches!(engine.submit_all(mixed), Err(Refused::Invalid { field: "tenant", .. })));
+    let before = wait_for(&engine, |stats| stats.live == 0 && stats.queued == 0).reused_tokens;
+    all(engine.submit(ask("fourth")).unwrap());
+    assert_eq!(engine.stats().reused_tokens, before);
+    all(engine.submit(ask("fourth")).unwrap());
+    assert_eq!(engine.stats().reused_tokens, before + 128);
+}
+
+/// The same request with another last token.
+fn differ((index, mut request): (usize, Request)) -> Request {
+    *request.prompt.last_mut().unwrap() = index as u32;
+    request
 }
 
 #[test]
@@ -195,10 +330,10 @@ fn the_context_and_the_cache_bound_an_answer() {
 
 #[test]
 fn models_that_cannot_generate_are_refused() {
-    let encoder = luban_model::Spec::bert(24, 1, 2, 300);
+    let encoder = Spec::bert(24, 1, 2, 300);
     let refused = Engine::start(f32_model(&encoder), tokenizer(), Origin::default(), EngineOptions::default());
     assert!(refused.unwrap_err().to_string().contains("cannot generate text"));
-    let small = luban_model::Spec { vocab: 100, ..decoders().remove(0) };
+    let small = Spec { vocab: 100, ..decoders().remove(0) };
     let refused = Engine::start(f32_model(&small), tokenizer(), Origin::default(), EngineOptions::default());
     assert!(refused.unwrap_err().to_string().contains("tokens"));
     let options = EngineOptions { sequences_max: 0, ..EngineOptions::default() };

@@ -75,9 +75,21 @@ pub fn forward<E: Executor>(
     executor: &mut E,
     batch: &Batch,
 ) -> Result<E::Rows, Error> {
+    forward_through(spec, weights, executor, batch, weights.layers.len())
+}
+
+/// As [`forward`], through the first `layers` blocks only: the hidden states of the model that would remain if the
+/// others were cut out.
+pub fn forward_through<E: Executor>(
+    spec: &Spec,
+    weights: &ModelWeights<E::Weight>,
+    executor: &mut E,
+    batch: &Batch,
+    layers: usize,
+) -> Result<E::Rows, Error> {
     batch.check(spec)?;
     let mut stream = Stream { residual: executor.embed(&weights.embedding, batch)?, branch: None };
-    for (index, weights) in weights.layers.iter().enumerate() {
+    for (index, weights) in weights.layers.iter().enumerate().take(layers) {
         let block = Block { index, place: spec.norm.place, weights, batch };
         stream = executor.block(block, stream)?;
     }

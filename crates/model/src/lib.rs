@@ -36,7 +36,7 @@ pub mod weights;
 
 pub use batch::Batch;
 pub use error::Error;
-pub use executor::{Executor, forward};
+pub use executor::{Executor, forward, forward_through};
 pub use spec::Spec;
 pub use training::TrainableModel;
 pub use weights::ModelWeights;
