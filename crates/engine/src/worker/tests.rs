@@ -343,6 +343,23 @@ fn a_tenant_finds_nothing_that_another_left() {
     }
 }
 
+#[test]
+fn a_tenant_with_one_request_does_not_wait_for_twenty_of_another() {
+    let mut worker = worker(64);
+    let ask = |worker: &Worker<Formula>, tenant: &str, seed: u64| {
+        ask(&worker.inbox, Request { tenant: tenant.into(), ..seeded(seed, 130, 40) })
+    };
+    let _many: Vec<Answer> = (0..20).map(|seed| ask(&worker, "many", seed)).collect();
+    round(&mut worker);
+    let single = ask(&worker, "single", 0);
+    while worker.live.iter().all(|sequence| &**sequence.tenant() != "single") {
+        round(&mut worker);
+    }
+    assert!(worker.inbox.len() >= 14, "{} still wait", worker.inbox.len());
+    work_off(&mut worker);
+    assert_eq!(outcome(single), alone(seeded(0, 130, 40)));
+}
+
 /// Several requests with one prompt, as one submission.
 fn ask_together(inbox: &Inbox, requests: Vec<Request>) -> Vec<Answer> {
     let mut answers = Vec::new();
