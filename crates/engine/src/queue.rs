@@ -12,7 +12,7 @@ use crate::answer::Reply;
 use crate::request::{Priority, Request};
 
 /// Tokens of credit that every waiting tenant is given when none has any left.
-const QUANTUM: i64 = 512;
+const QUANTUM: i64 = 256;
 /// Every so many admissions, one goes to the least urgent class.
 const AGEING: u64 = 8;
 
