@@ -72,8 +72,7 @@ fn a_file_answers_as_the_folder_does() {
     let answer = |path: &Path| {
         let engine = Engine::load(path, EngineOptions::default()).unwrap();
         let prompt = engine.tokenizer().encode("fn area(width: u32)").unwrap();
-        let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-        let request = Request { prompt, max_tokens: 20, sampling, ..Request::default() };
+        let request = Request { prompt, max_tokens: 20, sampling: Sampling::GREEDY, ..Request::default() };
         let piece = |event| match event {
             Event::Token { text, .. } | Event::Finished { text, .. } => text,
             other => panic!("{other:?}"),

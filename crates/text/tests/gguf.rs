@@ -180,7 +180,7 @@ fn files_of_hugging_face_become_values_of_gguf() {
 fn our_own_way_of_cutting_has_no_name_and_says_so() {
     let texts = [head("text/tinyshakespeare.txt", 100_000)];
     let options = luban_text::TrainOptions { vocab_size: 400, ..Default::default() };
-    let ours = Tokenizer::train(texts.into_iter(), &options, &|_: &luban_base::progress::Event<'_>| {}).unwrap();
+    let ours = Tokenizer::train(texts.into_iter(), &options, &luban_base::progress::Silent).unwrap();
     let imported = ours.to_gguf(None).unwrap();
     assert!(!imported.exact);
     assert_eq!(imported.vocabulary.pre.as_deref(), Some("dbrx"));
