@@ -151,7 +151,7 @@ impl Engine {
             vocab: model.spec().vocab,
         };
         let tokenizer = Arc::new(tokenizer);
-        let mut ends: Vec<u32> = tokenizer.eos().into_iter().chain(origin.ends).collect();
+        let mut ends: Vec<u32> = tokenizer.ends().iter().copied().chain(origin.ends).collect();
         ends.sort_unstable();
         ends.dedup();
         let total_max = options.queue_max;
