@@ -6,8 +6,12 @@ use crate::check::Step;
 use crate::process::{cargo, root, run};
 
 /// The steps after the usual ones.
-pub const STEPS: &[Step] =
-    &[("reliability", reliability), ("release build", release_build), ("outside clients", outside_clients)];
+pub const STEPS: &[Step] = &[
+    ("reliability", reliability),
+    ("release build", release_build),
+    ("lesser CPUs", lesser_cpus),
+    ("outside clients", outside_clients),
+];
 
 /// Tests that try more often when they are told to, and tests that need the outside. The numbers are those of the
 /// project's reliability bar.
@@ -63,6 +67,11 @@ fn reliability() -> Result<(), String> {
 
 fn release_build() -> Result<(), String> {
     run(cargo(&["build", "--release", "--locked"]))
+}
+
+/// The tests of kernels and tensors, and the whole way with a small model, with every instruction set.
+fn lesser_cpus() -> Result<(), String> {
+    script("bench/isa.sh")
 }
 
 /// Trains a small model, then holds it against transformers, the official `openai` client and a browser.
