@@ -18,6 +18,7 @@ pub const STEPS: &[Step] = &[
 const RELIABILITY: &[Tries] = &[
     Tries { package: "luban-artifact", target: "kill", set: &[("LUBAN_FAULT_KILLS", "300")] },
     Tries { package: "luban-artifact", target: "hostile", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
+    Tries { package: "luban-artifact", target: "gguf", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-artifact", target: "pull_pypi", set: &[] },
     Tries { package: "luban-data", target: LIBRARY, set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-text", target: "attacks", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
