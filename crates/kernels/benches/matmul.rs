@@ -4,11 +4,11 @@
 mod common;
 
 use common::{least_seconds, numbers};
-use luban_kernels::limits;
 use luban_kernels::matmul::{
-    Accumulate, MatRef, Shape, matmul, matmul_packed, matmul_packed_i8, pack, packed_i8_len, packed_len,
+    Accumulate, MatRef, Shape, matmul, matmul_bf16, matmul_packed, matmul_packed_i8, pack, packed_i8_len, packed_len,
 };
 use luban_kernels::pool::Pool;
+use luban_kernels::{bf16, limits};
 
 /// m, k, n; A transposed; B transposed.
 const PRODUCTS: &[([usize; 3], bool, bool)] = &[
@@ -28,17 +28,41 @@ fn main() {
     for threads in [1, 2] {
         Pool::new(threads).install(|| {
             let peak = limits::peak_f32_gflops(threads);
-            println!("{threads} threads, register peak {peak:.0} GFLOP/s");
-            for &([m, k, n], a_turned, b_turned) in PRODUCTS {
-                let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0; m * n]);
-                let a = if a_turned { MatRef::row_major(&a, k, m).transposed() } else { MatRef::row_major(&a, m, k) };
-                let b = if b_turned { MatRef::row_major(&b, n, k).transposed() } else { MatRef::row_major(&b, k, n) };
-                let rate = rate(m * k * n, || matmul(a, b, &mut c, Accumulate::Overwrite));
-                println!("  {m:5} x {k:5} x {n:5}  {rate:6.1} GFLOP/s  {:3.0} %", rate / peak * 100.0);
-            }
+            let (bf16_peak, way) = limits::peak_bf16_gflops(threads);
+            let way = way.name();
+            println!("{threads} threads, register peak f32 {peak:.0}, bf16 {bf16_peak:.0} GFLOP/s (by {way})");
+            PRODUCTS
+                .iter()
+                .for_each(|&(size, a_turned, b_turned)| plain(size, [a_turned, b_turned], [peak, bf16_peak]));
             PACKED.iter().for_each(|&shape| packed(shape, peak));
         });
     }
+}
+
+/// A product in f32, and in bf16 of factors that are bf16 already.
+fn plain([m, k, n]: [usize; 3], [a_turned, b_turned]: [bool; 2], [f32_peak, bf16_peak]: [f64; 2]) {
+    let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0; m * n]);
+    let (a16, b16) = (rounded(&a), rounded(&b));
+    let work = m * k * n;
+    let (x, y) = (view(&a, [m, k], a_turned), view(&b, [k, n], b_turned));
+    let f32 = rate(work, || matmul(x, y, &mut c, Accumulate::Overwrite));
+    let (x, y) = (view(&a16, [m, k], a_turned), view(&b16, [k, n], b_turned));
+    let bf16 = rate(work, || matmul_bf16(x, y, &mut c, Accumulate::Overwrite, None));
+    println!(
+        "  {m:5} x {k:5} x {n:5}  f32 {f32:6.1} GFLOP/s {:3.0} %  bf16 {bf16:6.1} GFLOP/s {:3.0} %",
+        f32 / f32_peak * 100.0,
+        bf16 / bf16_peak * 100.0
+    );
+}
+
+fn view<T: Copy>(data: &[T], [rows, columns]: [usize; 2], turned: bool) -> MatRef<'_, T> {
+    if turned { MatRef::row_major(data, columns, rows).transposed() } else { MatRef::row_major(data, rows, columns) }
+}
+
+fn rounded(numbers: &[f32]) -> Vec<u16> {
+    let mut rounded = vec![0; numbers.len()];
+    bf16::round(numbers, &mut rounded);
+    rounded
 }
 
 fn packed([rows, inputs, outputs]: [usize; 3], peak: f64) {

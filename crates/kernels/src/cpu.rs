@@ -89,6 +89,21 @@ pub fn bf16_pairs_are_fast() -> bool {
     isa() == Isa::Avx512Bf16
 }
 
+/// Bytes of a core's second cache, as the processor tells; a cautious guess where it does not.
+pub(crate) fn second_cache_bytes() -> usize {
+    const GUESS: usize = 1 << 20;
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        const CACHES: u32 = 0x8000_0006;
+        if __cpuid(0x8000_0000).eax >= CACHES {
+            let kib = (__cpuid(CACHES).ecx >> 16) as usize;
+            return if kib > 0 { kib << 10 } else { GUESS };
+        }
+    }
+    GUESS
+}
+
 /// Runs `f` with another instruction set, also inside the pool tasks that it starts. For tests and benches.
 ///
 /// # Panics

@@ -10,7 +10,7 @@ use super::forward::Head;
 use super::{BLOCK, Gradients, Inputs, Saved, Shape, check_inputs};
 use crate::buffer::with_scratch;
 use crate::matmul::assert_len;
-use crate::matmul::tile::{TILE_ROWS, Tile};
+use crate::matmul::tile::{Ahead, TILE_ROWS, Tile};
 use crate::pool::{SharedMut, parallel};
 use crate::simd::{Kernel, LANES, Math, Simd, dispatch, dot};
 
@@ -204,6 +204,7 @@ impl Task<'_> {
                 c: memory.weights,
                 c_row: BLOCK,
                 from_c: false,
+                ahead: Ahead::NONE,
             };
             let cut = |_: usize, tile: Tile| tile;
             tiles::<S>(tile, cut);
@@ -250,6 +251,7 @@ impl Task<'_> {
                 c: memory.dv.add(at),
                 c_row: padded,
                 from_c: true,
+                ahead: Ahead::NONE,
             };
             let later = |first: usize, tile: Tile| {
                 let skip = if pair.diagonal { first } else { 0 };

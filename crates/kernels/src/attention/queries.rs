@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{BLOCK, HEAD_WIDTH_MAX, Shape};
-use crate::matmul::tile::{TILE_ROWS, Tile};
+use crate::matmul::tile::{Ahead, TILE_ROWS, Tile};
 use crate::pool::SharedMut;
 use crate::simd::{Kernel, LANES, Math, Simd, ln, prefetch};
 
@@ -144,6 +144,7 @@ impl Span<'_> {
                 c: state.scores.as_mut_ptr(),
                 c_row: BLOCK,
                 from_c: false,
+                ahead: Ahead::NONE,
             });
         }
         let within = |position: usize| BLOCK.min(position.saturating_sub(block * BLOCK));
@@ -237,6 +238,7 @@ unsafe fn add_values<S: Simd>(seen: &[Range<usize>], padded: usize, values: *con
         c: state.out.as_mut_ptr(),
         c_row: padded,
         from_c: true,
+        ahead: Ahead::NONE,
     };
     // SAFETY: the caller's promise; the state holds six rows.
     unsafe {

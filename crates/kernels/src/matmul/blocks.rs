@@ -1,24 +1,47 @@
 //! How a product with a packed B is cut into tasks and blocks.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use super::tile::{Factor, PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
+use super::tile::{Ahead, CACHE_LINE, Factor, PANEL, TILE_ROWS, Tile, Weight, vectors_beside};
 use super::{MatRef, Number, pairs, wide};
 use crate::buffer::Scratch;
+use crate::cpu;
 use crate::pool::{self, SharedMut};
-use crate::simd::{Kernel, LANES, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 
-/// Rows of B in one block: this much of a panel (96 KiB) stays in the second cache while all rows of a task pass.
-const DEPTH: usize = 384;
-/// Rows of C in one task at most and, where there are enough of them, at least; multiples of the tile.
-const ROWS_MAX: usize = 192;
+/// Rows of C in one task, where there are enough of them, at least; a multiple of the tile.
 const ROWS_MIN: usize = 24;
 /// Rows that would take as long as what a task costs beside its rows.
 const TASK_ROWS: usize = 2;
-/// Floats of A in one task, which stay in the second cache while all panels pass.
-const A_FLOATS: usize = 1 << 17;
 /// Multiply-adds that make a task worth its while.
 const TASK_WORK_MIN: usize = 1 << 15;
+
+/// Sizes that follow from the second cache.
+struct Blocking {
+    /// Rows of B in one block: this much of a panel stays in the second cache while all rows of a task pass.
+    depth: usize,
+    /// Rows of C in one task at most; a multiple of the tile.
+    rows_max: usize,
+    /// Floats of A in one task, which stay in the second cache while all panels pass.
+    a_floats: usize,
+    /// Fewest panels that a task is cut down to while it has rows that it could give away instead.
+    panels_min: usize,
+    /// Whether there is room for the next block of B beside the one in use.
+    ahead: bool,
+}
+
+/// For a mebibyte: 96 KiB of a panel, half a mebibyte of A.
+const SMALL: Blocking = Blocking { depth: 384, rows_max: 192, a_floats: 1 << 17, panels_min: 4, ahead: false };
+/// For two: 256 KiB of a panel, as much of the next, a mebibyte of A.
+const LARGE: Blocking = Blocking { depth: 1024, rows_max: 384, a_floats: 1 << 18, panels_min: 8, ahead: true };
+
+/// The sizes for this machine.
+fn blocking() -> &'static Blocking {
+    static LARGE_CACHE: OnceLock<bool> = OnceLock::new();
+    let large = *LARGE_CACHE.get_or_init(|| cpu::second_cache_bytes() >= 2 << 20);
+    if large { &LARGE } else { &SMALL }
+}
 
 /// A product with a packed B. C is row after row with the row length of the whole result, whose columns from
 /// `c_start` on this product computes.
@@ -68,14 +91,15 @@ pub(super) fn multiply<A: Number, B: Weight>(
 
 /// Rows and panels of a task: as large as still gives every thread a few, and about the same to each.
 fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
-    let rows_max = (A_FLOATS / k.max(1) / TILE_ROWS * TILE_ROWS).clamp(ROWS_MIN, ROWS_MAX);
+    let blocking = blocking();
+    let rows_max = (blocking.a_floats / k.max(1) / TILE_ROWS * TILE_ROWS).clamp(ROWS_MIN, blocking.rows_max);
     let (mut rows, mut group) = (m.min(rows_max).next_multiple_of(TILE_ROWS), panels);
     let threads = pool::threads();
     let work = m.saturating_mul(panels * PANEL).saturating_mul(k);
     let wanted = if threads == 1 { 1 } else { (threads * 4).min(work / TASK_WORK_MIN) };
     let tasks = |rows: usize, group: usize| m.div_ceil(rows) * panels.div_ceil(group);
     // Panels first, down to a few (a packed block of A serves them all), then rows, then panels again.
-    while tasks(rows, group) < wanted && group > 4 {
+    while tasks(rows, group) < wanted && group > blocking.panels_min {
         group = group.div_ceil(2);
     }
     while tasks(rows, group) < wanted && rows > ROWS_MIN {
@@ -179,15 +203,16 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
     #[inline(always)]
     fn panels<S: Simd>(&self, a: Rows) {
         let k = self.product.depth();
+        let blocking = blocking();
         let strip = vectors_beside::<S>(self.rows.len().min(TILE_ROWS)) * LANES;
         for panel in self.panels.clone() {
             let b = &self.product.b[panel * k * PANEL..][..k * PANEL];
             let columns = PANEL.min(self.product.outputs - panel * PANEL);
-            for depth in (0..k).step_by(DEPTH) {
+            for depth in (0..k).step_by(blocking.depth) {
                 for first in (0..columns).step_by(strip) {
                     let columns = panel * PANEL + first..panel * PANEL + columns.min(first + strip);
                     let b = b[depth * PANEL + first..].as_ptr();
-                    self.strip::<S>(a, b, depth..k.min(depth + DEPTH), columns);
+                    self.strip::<S>(a, b, depth..k.min(depth + blocking.depth), columns);
                 }
             }
         }
@@ -196,7 +221,9 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
     /// A block of a few columns of B against all rows of the task.
     #[inline(always)]
     fn strip<S: Simd>(&self, a: Rows, b: *const B, depth: Range<usize>, columns: Range<usize>) {
+        let ahead = self.ahead(b, &depth, &columns);
         for (i, row) in self.rows.clone().step_by(TILE_ROWS).enumerate() {
+            let start = ahead.start.wrapping_add(i * depth.len().div_ceil(LANES) * ahead.lines * CACHE_LINE);
             let tile = Tile {
                 rows: TILE_ROWS.min(self.rows.end - row),
                 vectors: columns.len().div_ceil(LANES),
@@ -210,9 +237,27 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
                 c: std::ptr::null_mut(),
                 c_row: 0,
                 from_c: self.product.from_c || depth.start > 0,
+                ahead: Ahead { start, ..ahead },
             };
             self.tile::<S>(tile, row, &columns);
         }
+    }
+
+    /// What the tiles of a strip ask for, each a share: the block of B after this one, which lies behind it.
+    #[inline(always)]
+    fn ahead(&self, b: *const B, depth: &Range<usize>, columns: &Range<usize>) -> Ahead {
+        /// What a tile can ask for beside its own numbers.
+        const LINES_MAX: usize = 2;
+        if !blocking().ahead {
+            return Ahead::NONE;
+        }
+        let is_last = depth.end == self.product.depth() && columns.end.div_ceil(PANEL) == self.panels.end;
+        let is_most_of_panel = columns.len() > PANEL / 2;
+        let block = depth.len() * PANEL;
+        let rounds = self.rows.len().div_ceil(TILE_ROWS) * depth.len().div_ceil(LANES);
+        let lines = (block * size_of::<B>() / CACHE_LINE).div_ceil(rounds.max(1));
+        let lines = if is_last || !is_most_of_panel || lines > LINES_MAX { 0 } else { lines };
+        Ahead { start: b.wrapping_add(block).cast(), lines, rows_of_c: TILE_ROWS }
     }
 
     /// Runs a tile on C itself or, where its columns do not fill the vectors, on a copy.
@@ -250,6 +295,14 @@ fn pack_rows<A: Number>(a: MatRef<'_, A>, packed: &mut [f32]) {
     let (rows, k) = a.shape();
     for start in (0..k).step_by(COLUMNS) {
         let columns = start..k.min(start + COLUMNS);
+        if a.row_stride == 1 {
+            // Pieces of far rows are a stream that the hardware does not foresee.
+            for t in columns.end..k.min(columns.end + COLUMNS) {
+                for row in (0..rows).step_by(CACHE_LINE / size_of::<A>()) {
+                    prefetch(a.data.as_ptr().wrapping_add(t * a.col_stride + row).cast());
+                }
+            }
+        }
         for (tile, out) in packed.chunks_exact_mut(TILE_ROWS * k).enumerate() {
             let first = tile * TILE_ROWS;
             let rows = TILE_ROWS.min(rows - first);

@@ -1,12 +1,14 @@
 //! The register kernel of every matrix product: a few rows times a few vectors of columns, sequential over k.
 
-use crate::simd::{LANES, Simd, prefetch};
+use crate::simd::{LANES, Simd, prefetch, prefetch_second};
 
 /// Rows of a full tile.
 pub(crate) const TILE_ROWS: usize = 6;
 /// Columns of a packed panel.
 pub(crate) const PANEL: usize = 64;
 
+/// Bytes that come from memory together.
+pub(super) const CACHE_LINE: usize = 64;
 /// Rows of B that are asked for ahead of their use.
 const ROWS_AHEAD: usize = 16;
 
@@ -29,6 +31,23 @@ pub(crate) struct Tile<B = f32> {
     pub c: *mut f32,
     pub c_row: usize,
     pub from_c: bool,
+    pub ahead: Ahead,
+}
+
+/// What a tile asks for beside its own numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// Memory of later tiles, which may be anywhere, to come into the second cache.
+    pub start: *const u8,
+    /// Lines of it for each 16 steps along k.
+    pub lines: usize,
+    /// How many rows below the tile's own those rows of C are that it asks for.
+    pub rows_of_c: usize,
+}
+
+impl Ahead {
+    /// Nothing.
+    pub const NONE: Self = Self { start: std::ptr::null(), lines: 0, rows_of_c: 0 };
 }
 
 /// The same with int8 weights.
@@ -161,9 +180,9 @@ impl Weight for Wide {
     }
     #[inline(always)]
     unsafe fn tile<S: Simd>(tile: Tile<Wide>) {
-        let Tile { rows, vectors, k, a, a_row, a_k, b, b_k, c, c_row, from_c } = tile;
+        let Tile { rows, vectors, k, a, a_row, a_k, b, b_k, c, c_row, from_c, ahead } = tile;
         // SAFETY: the caller's promise, of numbers that are f32.
-        unsafe { S::tile(Tile { rows, vectors, k, a, a_row, a_k, b: b.cast(), b_k, c, c_row, from_c }) }
+        unsafe { S::tile(Tile { rows, vectors, k, a, a_row, a_k, b: b.cast(), b_k, c, c_row, from_c, ahead }) }
     }
 }
 
@@ -257,8 +276,8 @@ unsafe fn slices<S: Simd, B: Weight, const R: usize>(tile: Tile<B>) {
     }
 }
 
-/// Asks for what comes after the 16 steps from `start`: the same columns of the next six rows of A and, in the first
-/// rounds, a row of C. Their streams are too short for the hardware to foresee; it is worth a tenth of the speed.
+/// Asks for what comes after the 16 steps from `start`: the same columns of the next six rows of A, a share of what
+/// later tiles need and, in the first rounds, a row of C. Their streams are too short for the hardware to foresee; it is worth a tenth of the speed.
 #[inline(always)]
 fn prefetch_ahead<B, const R: usize, const L: usize>(tile: &Tile<B>, start: usize) {
     if tile.a_row == 1 && tile.a_k > TILE_ROWS {
@@ -276,9 +295,12 @@ fn prefetch_ahead<B, const R: usize, const L: usize>(tile: &Tile<B>, start: usiz
         }
     }
     let row = start / LANES;
+    for line in row * tile.ahead.lines..(row + 1) * tile.ahead.lines {
+        prefetch_second(tile.ahead.start.wrapping_add(line * CACHE_LINE).cast());
+    }
     if row < R {
         for l in 0..L {
-            prefetch(tile.c.wrapping_add(row * tile.c_row + l * LANES));
+            prefetch(tile.c.wrapping_add((row + tile.ahead.rows_of_c) * tile.c_row + l * LANES));
         }
     }
 }

@@ -166,6 +166,15 @@ pub(crate) fn prefetch(from: *const f32) {
     let _ = from;
 }
 
+/// As [`prefetch`], into the second cache.
+#[inline(always)]
+pub(crate) fn prefetch_second(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch_second(from);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
 /// A computation that [`dispatch`] runs with the lanes of the instruction set at hand.
 pub(crate) trait Kernel {
     /// What it gives.

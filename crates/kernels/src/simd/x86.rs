@@ -36,6 +36,12 @@ pub(super) fn prefetch(from: *const f32) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
 }
 
+/// As above.
+#[inline(always)]
+pub(super) fn prefetch_second(from: *const f32) {
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+}
+
 /// `BF16` says whether the machine has dot products of bf16 pairs.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512<const BF16: bool>(__m512);
