@@ -24,7 +24,11 @@ const RELIABILITY: &[Tries] = &[
     Tries { package: "luban-text", target: "attacks", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-text", target: "template", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-train", target: "kill", set: &[("LUBAN_FAULT_KILLS", "50")] },
-    Tries { package: "luban-engine", target: LIBRARY, set: &[("LUBAN_FAULT_POISON", "100")] },
+    Tries {
+        package: "luban-engine",
+        target: LIBRARY,
+        set: &[("LUBAN_FAULT_POISON", "100"), ("LUBAN_FAULT_TENANTS", "1000")],
+    },
     Tries {
         package: "luban-engine",
         target: "engine",
