@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use luban_kernels::attention::{self, Inputs, Shape};
 use luban_kernels::rotary::{self, Direction};
+use luban_kernels::quantized::{self, Map};
 use luban_kernels::{activation, elementwise, norm};
 use luban_model::spec::{Activation, NormKind};
 use luban_model::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
@@ -26,6 +27,8 @@ pub struct ServingExecutor {
     model: Arc<ServingModel>,
     memory: Memory,
     cache: Option<Cache>,
+    /// Room for rows that become bytes on their way into a product.
+    quantized: quantized::Rows,
     /// The common rotation, and that of the layers that rotate apart.
     rotary: [Option<rotary::Table>; 2],
 }
@@ -35,7 +38,7 @@ impl ServingExecutor {
     pub fn new(model: Arc<ServingModel>, cache_blocks: Option<usize>) -> Self {
         let spec = model.spec();
         let cache = cache_blocks.map(|blocks| Cache::new(spec, blocks));
-        Self { memory: Memory::default(), cache, rotary: [None, None], model }
+        Self { memory: Memory::default(), cache, quantized: quantized::Rows::default(), rotary: [None, None], model }
     }
 
     /// Says which cache blocks hold the sequences of the next batch, in their order.
@@ -79,11 +82,34 @@ impl ServingExecutor {
         y
     }
 
-    fn linear(&self, input: &Rows, weights: &LinearWeights<ServingWeight>) -> Rows {
+    fn linear(&mut self, input: &Rows, weights: &LinearWeights<ServingWeight>) -> Rows {
         let map = weights.weight.map();
         let mut output = self.memory.rows(input.rows(), map.outputs());
-        map.apply(input.values(), weights.bias.as_ref().map(ServingWeight::vector), output.values_mut());
+        map.apply(input.values(), &mut self.quantized, bias(weights), output.values_mut());
         output
+    }
+
+    /// Maps of bytes, whose common input becomes bytes once.
+    fn linear_bytes<const N: usize>(
+        &mut self,
+        input: &Rows,
+        weights: [&LinearWeights<ServingWeight>; N],
+        maps: [&quantized::Weight; N],
+    ) -> [Rows; N] {
+        let mut outputs = maps.map(|map| self.memory.rows(input.rows(), map.outputs()));
+        let mut each = outputs.iter_mut();
+        let mut maps = maps.map(|weight| {
+            let out = each.next().map_or(&mut [][..], Rows::values_mut);
+            Map { weight, out }
+        });
+        self.quantized.quantize(input.values(), input.width());
+        let biases = weights.map(bias);
+        quantized::products(&self.quantized, &mut maps, |map, _, columns, piece| {
+            if let Some(bias) = biases[map] {
+                piece.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
+            }
+        });
+        outputs
     }
 
     /// Turns queries and keys by their positions.
@@ -103,6 +129,10 @@ impl ServingExecutor {
             rotary::apply(k.values_mut(), spec.kv_heads, batch.positions(), table, Direction::Forward);
         }
     }
+}
+
+fn bias(weights: &LinearWeights<ServingWeight>) -> Option<&[f32]> {
+    weights.bias.as_ref().map(ServingWeight::vector)
 }
 
 impl Executor for ServingExecutor {
@@ -150,6 +180,10 @@ impl Executor for ServingExecutor {
         input: &Rows,
         weights: [&LinearWeights<ServingWeight>; N],
     ) -> Result<[Rows; N], Error> {
+        let maps = weights.map(|weights| weights.weight.map().as_bytes());
+        if maps.iter().all(Option::is_some) {
+            return Ok(self.linear_bytes(input, weights, maps.map(|map| map.expect("all were looked at"))));
+        }
         Ok(weights.map(|weights| self.linear(input, weights)))
     }
 
@@ -207,7 +241,7 @@ impl Executor for ServingExecutor {
         }
         let matrix = matrix.map();
         let mut logits = self.memory.rows(input.rows(), matrix.outputs());
-        matrix.apply(input.values(), bias.map(ServingWeight::vector), logits.values_mut());
+        matrix.apply(input.values(), &mut self.quantized, bias.map(ServingWeight::vector), logits.values_mut());
         Ok(logits)
     }
 }

@@ -28,12 +28,12 @@ pub struct ServingModel {
     spec: Spec,
     weights: ModelWeights<ServingWeight>,
     bytes: u64,
-    quantized: bool,
+    precision: &'static str,
 }
 
 impl ServingModel {
-    /// Reads a model's folder and packs its weights, one tensor after another: f32 where the file has floats, int8
-    /// where it has int8. Products take f32 activations in both.
+    /// Reads a model and packs its weights, one tensor after another. Where they are small whole numbers with scales,
+    /// activations become bytes block by block on their way into a product; where they are bf16, bf16; else f32.
     ///
     /// # Errors
     /// A folder that is no model, or damaged.
@@ -55,11 +55,13 @@ impl ServingModel {
         check_packing(&spec)?;
         // Heads that score every token by its embedding multiply with that table.
         let tied = matches!(spec.head, Head::Vocabulary { tied: true } | Head::MaskedToken);
-        let (mut bytes, mut quantized) = (0, false);
+        let (mut bytes, mut matrices) = (0, Vec::new());
         let weights = ModelWeights::build(&spec, |slot| {
             let data = read(slot)?;
             check_length(slot, &data)?;
-            quantized |= matches!(data, WeightData::I8 { .. });
+            if slot.shape.len() == 2 {
+                matrices.push((name_of(&data), slot.len()));
+            }
             let weight = match (slot.shape.as_slice(), slot.role) {
                 (&[rows, width], Role::Embedding) => {
                     ServingWeight::table(data, rows, width, tied && slot.name == TOKENS)
@@ -70,7 +72,7 @@ impl ServingModel {
             bytes += weight.bytes();
             Ok::<_, Error>(weight)
         })?;
-        Ok(Self { spec, weights, bytes, quantized })
+        Ok(Self { spec, weights, bytes, precision: commonest(&matrices) })
     }
 
     /// What the model is.
@@ -88,10 +90,24 @@ impl ServingModel {
         self.bytes
     }
 
-    /// `int8` where any weight is; `f32` otherwise.
+    /// The number format of most of its weights.
     pub fn precision(&self) -> &'static str {
-        if self.quantized { "int8" } else { "f32" }
+        self.precision
     }
+}
+
+fn name_of(data: &WeightData) -> &'static str {
+    match data {
+        WeightData::F32(_) => "f32",
+        WeightData::I8 { .. } => "int8",
+        WeightData::Blocks { format, .. } => format.name(),
+    }
+}
+
+/// The format that most weights have.
+fn commonest(matrices: &[(&'static str, usize)]) -> &'static str {
+    let weights = |name: &str| matrices.iter().filter(|(own, _)| *own == name).map(|(_, len)| len).sum::<usize>();
+    matrices.iter().map(|(name, _)| *name).max_by_key(|name| weights(name)).unwrap_or("f32")
 }
 
 /// Elements that packing may add to a model, beyond as many as it has.

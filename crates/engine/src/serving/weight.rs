@@ -1,9 +1,11 @@
 //! Weights as the kernels want them.
 
 use luban_kernels::Accumulate;
+use luban_kernels::blocks::BlockFormat;
 use luban_kernels::buffer::Buffer;
 use luban_kernels::embedding;
 use luban_kernels::matmul::{self, MatRef, Shape};
+use luban_kernels::quantized::{self, Bf16Weight};
 use luban_model::io::WeightData;
 
 /// A weight of a [`super::ServingModel`].
@@ -11,13 +13,8 @@ use luban_model::io::WeightData;
 pub enum ServingWeight {
     /// A linear map.
     Matrix(Matrix),
-    /// A table of rows to look up; with the same values as a map to its rows, where the head needs that.
-    Table {
-        /// The rows.
-        rows: Table,
-        /// From the width to a score for each row.
-        map: Option<Matrix>,
-    },
+    /// A table of rows to look up.
+    Table(Table),
     /// A bias, or the scale of a norm.
     Vector(Vec<f32>),
 }
@@ -33,37 +30,34 @@ pub struct Matrix {
 #[derive(Debug)]
 enum Packed {
     F32(Buffer<f32>),
-    I8 { values: Buffer<i8>, scales: Vec<f32> },
+    Bf16(Bf16Weight),
+    Bytes(quantized::Weight),
 }
 
-/// Rows to look up.
+/// Rows to look up; where the head needs that, with the same values as a map from the width to a score for each row.
 #[derive(Debug)]
 pub struct Table {
     width: usize,
-    values: Values,
-}
-
-#[derive(Debug)]
-enum Values {
-    F32(Vec<f32>),
-    I8 { values: Vec<i8>, scales: Vec<f32> },
+    /// The rows, unless the map gives them back exactly.
+    rows: Option<Vec<f32>>,
+    map: Option<Matrix>,
 }
 
 impl ServingWeight {
     /// Packs the matrix of a linear map, given as outputs × inputs.
     pub(super) fn matrix(data: WeightData, outputs: usize, inputs: usize) -> Self {
-        Self::Matrix(Matrix::pack(&data, outputs, inputs))
+        Self::Matrix(Matrix::pack(data, outputs, inputs))
     }
 
-    /// Keeps a table as it is, and packs it too if it is also a map.
+    /// Keeps a table, packed where it is also a map, or takes less memory so.
     pub(super) fn table(data: WeightData, rows: usize, width: usize, is_map: bool) -> Self {
-        let map = is_map.then(|| Matrix::pack(&data, rows, width));
-        let values = match data {
-            WeightData::F32(values) => Values::F32(values),
-            WeightData::I8 { values, scales } => Values::I8 { values, scales },
-            blocks @ WeightData::Blocks { .. } => Values::F32(blocks.into_f32()),
-        };
-        Self::Table { rows: Table { width, values }, map }
+        Self::Table(match floats(data) {
+            WeightData::F32(values) => {
+                let map = is_map.then(|| Matrix::of_f32(&values, rows, width));
+                Table { width, rows: Some(values), map }
+            }
+            data => Table { width, rows: None, map: Some(Matrix::pack(data, rows, width)) },
+        })
     }
 
     /// Bytes in memory.
@@ -71,7 +65,7 @@ impl ServingWeight {
         let bytes = match self {
             Self::Matrix(matrix) => matrix.bytes(),
             Self::Vector(values) => 4 * values.len(),
-            Self::Table { rows, map } => rows.bytes() + map.as_ref().map_or(0, Matrix::bytes),
+            Self::Table(table) => table.bytes(),
         };
         bytes as u64
     }
@@ -93,8 +87,7 @@ impl ServingWeight {
     /// As [`Self::vector`].
     pub(super) fn map(&self) -> &Matrix {
         match self {
-            Self::Matrix(matrix) => matrix,
-            Self::Table { map: Some(map), .. } => map,
+            Self::Matrix(matrix) | Self::Table(Table { map: Some(matrix), .. }) => matrix,
             other => panic!("a linear map was expected where there is {}", other.kind()),
         }
     }
@@ -105,7 +98,7 @@ impl ServingWeight {
     /// As [`Self::vector`].
     pub(super) fn rows(&self) -> &Table {
         match self {
-            Self::Table { rows, .. } => rows,
+            Self::Table(table) => table,
             other => panic!("a table was expected where there is {}", other.kind()),
         }
     }
@@ -113,30 +106,34 @@ impl ServingWeight {
     fn kind(&self) -> &'static str {
         match self {
             Self::Matrix(_) => "a linear map",
-            Self::Table { .. } => "a table",
+            Self::Table(_) => "a table",
             Self::Vector(_) => "a vector",
         }
     }
 }
 
 impl Matrix {
-    fn pack(data: &WeightData, outputs: usize, inputs: usize) -> Self {
-        let packed = match data {
-            WeightData::F32(values) => {
-                let mut packed = Buffer::zeroed(matmul::packed_len(inputs, outputs));
-                matmul::pack(MatRef::row_major(values, outputs, inputs).transposed(), &mut packed);
-                Packed::F32(packed)
-            }
+    fn pack(data: WeightData, outputs: usize, inputs: usize) -> Self {
+        let packed = match floats(data) {
             WeightData::I8 { values, scales } => {
-                let mut packed = Buffer::zeroed(matmul::packed_i8_len(inputs, outputs));
-                matmul::pack_i8(values, inputs, outputs, &mut packed);
-                Packed::I8 { values: packed, scales: scales.clone() }
+                Packed::Bytes(quantized::Weight::from_rows(&values, &scales, [outputs, inputs]))
             }
-            WeightData::Blocks { .. } => {
-                return Self::pack(&WeightData::F32(data.clone().into_f32()), outputs, inputs);
+            WeightData::Blocks { format: BlockFormat::Bf16, bytes } => {
+                let bits: Vec<u16> = bytes.as_chunks().0.iter().map(|&two| u16::from_le_bytes(two)).collect();
+                Packed::Bf16(Bf16Weight::pack(&bits, [outputs, inputs]))
             }
+            WeightData::Blocks { format, bytes } => {
+                Packed::Bytes(quantized::Weight::from_blocks(format, &bytes, [outputs, inputs]))
+            }
+            WeightData::F32(values) => return Self::of_f32(&values, outputs, inputs),
         };
         Self { inputs, outputs, packed }
+    }
+
+    fn of_f32(values: &[f32], outputs: usize, inputs: usize) -> Self {
+        let mut packed = Buffer::zeroed(matmul::packed_len(inputs, outputs));
+        matmul::pack(MatRef::row_major(values, outputs, inputs).transposed(), &mut packed);
+        Self { inputs, outputs, packed: Packed::F32(packed) }
     }
 
     /// Outputs of the map.
@@ -144,36 +141,77 @@ impl Matrix {
         self.outputs
     }
 
-    /// y = x · weight + bias, row by row.
-    pub(super) fn apply(&self, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        let shape = Shape { rows: x.len() / self.inputs, inputs: self.inputs, outputs: self.outputs };
+    /// The weights as bytes, where they are.
+    pub(super) fn as_bytes(&self) -> Option<&quantized::Weight> {
         match &self.packed {
-            Packed::F32(packed) => matmul::matmul_packed(x, packed, shape, bias, y, Accumulate::Overwrite),
-            Packed::I8 { values, scales } => matmul::matmul_packed_i8(x, values, scales, shape, bias, y),
+            Packed::Bytes(weight) => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// `y = x · weight + bias`, row by row; `room` is for rows that become bytes on the way.
+    pub(super) fn apply(&self, x: &[f32], room: &mut quantized::Rows, bias: Option<&[f32]>, y: &mut [f32]) {
+        let add = |columns: std::ops::Range<usize>, piece: &mut [f32]| {
+            if let Some(bias) = bias {
+                piece.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
+            }
+        };
+        match &self.packed {
+            Packed::F32(packed) => {
+                let shape = Shape { rows: x.len() / self.inputs, inputs: self.inputs, outputs: self.outputs };
+                matmul::matmul_packed(x, packed, shape, bias, y, Accumulate::Overwrite);
+            }
+            Packed::Bf16(weight) => weight.product(x, y, |_, columns, piece| add(columns, piece)),
+            Packed::Bytes(weight) => {
+                room.quantize(x, self.inputs);
+                let mut maps = [quantized::Map { weight, out: y }];
+                quantized::products(room, &mut maps, |_, _, columns, piece| add(columns, piece));
+            }
+        }
+    }
+
+    /// The weights of one output.
+    fn row(&self, output: usize, to: &mut [f32]) {
+        match &self.packed {
+            Packed::F32(_) => unreachable!("tables of f32 keep their rows"),
+            Packed::Bf16(weight) => weight.dequantize(output, to),
+            Packed::Bytes(weight) => weight.dequantize(output, to),
         }
     }
 
     fn bytes(&self) -> usize {
         match &self.packed {
             Packed::F32(packed) => 4 * packed.len(),
-            Packed::I8 { values, scales } => values.len() + 4 * scales.len(),
+            Packed::Bf16(weight) => weight.bytes(),
+            Packed::Bytes(weight) => weight.bytes(),
         }
+    }
+}
+
+/// Floats that the kernels have no layout for as f32: those of half precision, whose range bf16 has not, or whose
+/// precision.
+fn floats(data: WeightData) -> WeightData {
+    match data {
+        WeightData::Blocks { format: BlockFormat::F16 | BlockFormat::F32, .. } => WeightData::F32(data.into_f32()),
+        other => other,
     }
 }
 
 impl Table {
     /// Copies the rows of some ids.
     pub(super) fn gather(&self, ids: &[u32], out: &mut [f32]) {
-        match &self.values {
-            Values::F32(values) => embedding::gather(values, self.width, ids, out),
-            Values::I8 { values, scales } => embedding::gather_i8(values, scales, ids, out),
+        match (&self.rows, &self.map) {
+            (Some(rows), _) => embedding::gather(rows, self.width, ids, out),
+            (None, Some(map)) => {
+                let rows = out.chunks_exact_mut(self.width).zip(ids);
+                rows.for_each(|(to, &id)| map.row(id as usize, to));
+            }
+            (None, None) => unreachable!("a table has rows or a map"),
         }
     }
 
     fn bytes(&self) -> usize {
-        match &self.values {
-            Values::F32(values) => 4 * values.len(),
-            Values::I8 { values, scales } => values.len() + 4 * scales.len(),
-        }
+        let rows = self.rows.as_ref().map_or(0, |rows| 4 * rows.len());
+        rows + self.map.as_ref().map_or(0, Matrix::bytes)
     }
 }
