@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::serving::{ServingExecutor, ServingModel};
+use crate::serving::{Precision, ServingExecutor, ServingModel};
 
 const MODULES: &str = "modules.json";
 const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
@@ -45,8 +45,16 @@ impl Embedder {
     /// # Errors
     /// A folder without an encoder, damaged files, or a kind of pooling that this program does not know.
     pub fn load(files: &ModelFiles) -> Result<Self> {
+        Self::load_as(files, Precision::Stored)
+    }
+
+    /// As [`Embedder::load`], with the f32 weights of linear maps turned to another precision on the way.
+    ///
+    /// # Errors
+    /// As there, and weights that cannot be turned.
+    pub fn load_as(files: &ModelFiles, precision: Precision) -> Result<Self> {
         let tokenizer = files::tokenizer(files)?;
-        let model = Arc::new(ServingModel::load(files)?);
+        let model = Arc::new(ServingModel::load_as(files, precision)?);
         if tokenizer.vocab_size() > model.spec().vocab {
             let (tokens, rows) = (tokenizer.vocab_size(), model.spec().vocab);
             let why = format!("its tokenizer has {tokens} tokens, its vocabulary {rows}");

@@ -2,6 +2,7 @@
 
 mod cache;
 mod executor;
+mod precision;
 mod rows;
 mod score;
 mod weight;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use cache::block_bytes;
 pub use executor::ServingExecutor;
+pub use precision::Precision;
 pub use rows::Rows;
 pub use score::{Question, Window};
 pub use weight::ServingWeight;
@@ -38,8 +40,16 @@ impl ServingModel {
     /// # Errors
     /// A folder that is no model, or damaged.
     pub fn load(files: &ModelFiles) -> Result<Self> {
+        Self::load_as(files, Precision::Stored)
+    }
+
+    /// As [`ServingModel::load`], with the f32 weights of linear maps turned to another precision on the way.
+    ///
+    /// # Errors
+    /// As there, and weights that are NaN or infinite where they are to become whole numbers.
+    pub fn load_as(files: &ModelFiles, precision: Precision) -> Result<Self> {
         let source = io::read(files)?;
-        Self::from_weights(source.spec().clone(), |slot| Ok(source.weight(slot)?))
+        Self::from_weights(source.spec().clone(), |slot| precision::convert(source.weight(slot)?, slot, precision))
     }
 
     /// Packs the weights that `read` gives for each slot.
