@@ -338,14 +338,14 @@ fn functions() -> Functions {
     let numbers = Functions { tile: portable, pack: numbers, x_pair: 2, rows: 4 };
     match crate::cpu::isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 if crate::cpu::bf16_pairs_are_fast() => {
-            Functions { tile: paired, pack: pairs, x_pair: 1, rows: 6 }
-        }
+        Isa::Avx512Bf16 => Functions { tile: paired, pack: pairs, x_pair: 1, rows: 6 },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 | Isa::Avx512 => Functions { tile: wide, rows: 6, ..numbers },
+        Isa::Avx512Bf16Fma | Isa::Avx512 => Functions { tile: wide, rows: 6, ..numbers },
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => Functions { tile: narrow, ..numbers },
-        _ => numbers,
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512Bf16 | Isa::Avx512Bf16Fma | Isa::Avx512 | Isa::Avx2 => numbers,
+        Isa::Scalar => numbers,
     }
 }
 

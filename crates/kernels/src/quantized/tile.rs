@@ -98,7 +98,10 @@ unsafe fn panels<L: Lanes, const FOUR: bool, const ZERO: i32>(tile: &Tile) {
         if L::PANELS == 4 && tile.panels == 4 {
             rows::<L, FOUR, ZERO, 4>(tile);
         } else {
-            (0..tile.panels).for_each(|panel| rows::<L, FOUR, ZERO, 1>(&tile.panel(panel)));
+            // No closure: it would be compiled without the instructions.
+            for panel in 0..tile.panels {
+                rows::<L, FOUR, ZERO, 1>(&tile.panel(panel));
+            }
         }
     }
 }
@@ -334,15 +337,17 @@ pub(super) struct Functions {
 /// Those of the instruction set in use on this thread.
 pub(super) fn functions() -> Functions {
     use crate::cpu::Isa;
+    let portable = Functions { tile: portable::tile, unpack: portable::unpack, rows: 4 };
     match crate::cpu::isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 | Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => {
-            Functions { tile: avx512_vnni::tile, unpack: avx512_vnni::unpack, rows: 6 }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 | Isa::Avx512 => Functions { tile: avx512::tile, unpack: avx512::unpack, rows: 6 },
+        Isa::Avx512Bf16 | Isa::Avx512Bf16Fma | Isa::Avx512 => match is_x86_feature_detected!("avx512vnni") {
+            true => Functions { tile: avx512_vnni::tile, unpack: avx512_vnni::unpack, rows: 6 },
+            false => Functions { tile: avx512::tile, unpack: avx512::unpack, rows: 6 },
+        },
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 if is_x86_feature_detected!("f16c") => Functions { tile: avx2::tile, unpack: avx2::unpack, rows: 4 },
-        _ => Functions { tile: portable::tile, unpack: portable::unpack, rows: 4 },
+        Isa::Avx2 | Isa::Scalar => portable,
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512Bf16 | Isa::Avx512Bf16Fma | Isa::Avx512 => portable,
     }
 }
