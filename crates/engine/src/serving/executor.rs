@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use luban_kernels::attention::{self, Inputs, Shape};
-use luban_kernels::rotary::{self, Direction};
 use luban_kernels::quantized::{self, Map};
+use luban_kernels::rotary::{self, Direction};
 use luban_kernels::{activation, elementwise, norm};
 use luban_model::spec::{Activation, NormKind};
 use luban_model::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};

@@ -28,7 +28,8 @@ pub(super) fn convert(data: WeightData, slot: &Slot, precision: Precision) -> Re
     };
     let WeightData::F32(values) = data else { return Ok(data) };
     let is_map = slot.shape.len() == 2 && slot.role != Role::Embedding;
-    let bytes = slot.shape.last().and_then(|&inputs| format.bytes_of(inputs)).and_then(|_| format.bytes_of(values.len()));
+    let bytes =
+        slot.shape.last().and_then(|&inputs| format.bytes_of(inputs)).and_then(|_| format.bytes_of(values.len()));
     let (true, Some(bytes)) = (is_map, bytes) else { return Ok(WeightData::F32(values)) };
     if let Some(at) = elementwise::first_non_finite(&values) {
         return Err(Error::Model(luban_model::Error::Weight {

@@ -13,6 +13,7 @@ use crate::bf16;
 use crate::buffer::{Buffer, Scratch};
 use crate::matmul::assert_len;
 use crate::pool::{SharedMut, parallel, parallel_ranges};
+use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Pairs of inputs of four panels that stay in the first cache while rows pass.
 const DEPTH_MAX: usize = 128;
@@ -253,19 +254,31 @@ unsafe fn sized<L: Pairs, const R: usize, const P: usize>(tile: &Tile) {
             }
         }
         for pair in 0..tile.depth {
-            for p in 0..P {
+            let mut columns = [L::splat(0); P];
+            for (p, columns) in columns.iter_mut().enumerate() {
                 let from = tile.w.add(p * tile.w_panel + pair * PANEL);
                 crate::simd::prefetch(from.wrapping_add(AHEAD).cast());
-                let weights = L::load(from.cast());
-                let (odd, even) = L::halves(weights);
+                *columns = L::load(from.cast());
+            }
+            if L::PAIRED {
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    if L::PAIRED {
-                        let x = L::splat((*tile.x.add(r * tile.x_row + pair)).to_bits() as i32);
-                        sums[p] = L::dot_pairs(weights, x, sums[p]);
-                    } else {
-                        let x = tile.x.add(r * tile.x_row + 2 * pair);
-                        sums[p] = L::fma(L::splat((*x.add(1)).to_bits() as i32), odd, sums[p]);
-                        sums[p] = L::fma(L::splat((*x).to_bits() as i32), even, sums[p]);
+                    let x = L::splat((*tile.x.add(r * tile.x_row + pair)).to_bits() as i32);
+                    for (sum, columns) in sums.iter_mut().zip(columns) {
+                        *sum = L::dot_pairs(columns, x, *sum);
+                    }
+                }
+                continue;
+            }
+            // The odd numbers of all first, so that only one half of the columns is in registers at a time.
+            for odd in [true, false] {
+                let mut half = columns;
+                for half in half.iter_mut() {
+                    *half = if odd { L::halves(*half).0 } else { L::halves(*half).1 };
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = L::splat((*tile.x.add(r * tile.x_row + 2 * pair + usize::from(odd))).to_bits() as i32);
+                    for (sum, half) in sums.iter_mut().zip(half) {
+                        *sum = L::fma(x, half, *sum);
                     }
                 }
             }
@@ -285,9 +298,27 @@ const AHEAD: usize = 512;
 fn numbers(x: &[f32], inputs: usize) -> Scratch {
     let width = inputs.next_multiple_of(2);
     each_row(x, inputs, width, |x, out| {
-        out.iter_mut().zip(x).for_each(|(out, &x)| *out = bf16::to_f32(bf16::from_f32(x)));
         out[x.len()..].fill(0.0);
+        dispatch(Rounded { x, out });
     })
+}
+
+struct Rounded<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Rounded<'_> {
+    type Output = ();
+    const BF16: bool = true;
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Self { x, out } = self;
+        for at in (0..x.len()).step_by(LANES) {
+            // As the odd numbers of pairs, whose even ones are zero: these are the bits of an f32.
+            S::pairs_across(S::splat(0.0), S::at(x, at)).put(&mut out[..x.len()], at);
+        }
+    }
 }
 
 /// Rounds rows to bf16, two numbers in the bits of an f32.
