@@ -322,15 +322,13 @@ impl Live {
         common: &Common,
         sampler: &mut Sampler,
     ) -> Result<Progress, String> {
-        let mut right = 0;
-        for (index, logits) in logits.chunks_exact(vocab).enumerate() {
+        for (right, logits) in logits.chunks_exact(vocab).enumerate() {
             self.cached += 1;
             let progress = self.take_token(logits, common, sampler)?;
-            if self.guesses.tokens().get(index) != self.tokens.last() {
+            if self.guesses.tokens().get(right) != self.tokens.last() {
                 self.guesses.settle(right);
                 return Ok(progress);
             }
-            right += 1;
             if progress != Progress::Going {
                 return Ok(progress);
             }

@@ -126,8 +126,10 @@ fn int8_weights_are_what_their_values_times_scales_are() {
         let sequence = tokens(3, 40, spec.vocab);
         let expected = whole(&Arc::new(exact.unwrap()), std::slice::from_ref(&sequence));
         let found = whole(&Arc::new(i8_model(&spec)), &[sequence]);
-        for (expected, found) in expected[0].iter().zip(&found[0]) {
-            assert!((expected - found).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} instead of {expected}");
-        }
+        // Activations become bytes on the way, so they agree but for that rounding.
+        let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+        let apart = squares(&mut expected[0].iter().zip(&found[0]).map(|(expected, found)| expected - found));
+        let size = squares(&mut expected[0].iter().copied());
+        assert!(apart.sqrt() <= 0.05 * size.sqrt(), "{} of {}", apart.sqrt(), size.sqrt());
     }
 }

@@ -25,11 +25,11 @@ fn main() {
             for (name, values) in LAYOUTS {
                 for shape in SHAPES {
                     print!("  {name:8} {:4} → {:4} ", shape[0], shape[1]);
-                    for rows in [512, 16] {
+                    for rows in [512, 64, 16, 8] {
                         let rate = many(rows, shape, values);
                         print!(" {rows} rows {rate:5.0} GOP/s {:3.0} %;", rate / peak * 100.0);
                     }
-                    for rows in [1] {
+                    for rows in [4, 1] {
                         let rate = few(rows, shape, values);
                         print!(" {rows} rows {rate:5.1} GB/s {:3.0} %;", rate / read * 100.0);
                     }

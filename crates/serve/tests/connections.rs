@@ -199,7 +199,7 @@ fn a_client_that_does_not_wait_for_the_answer_stops_it() {
 #[test]
 fn a_silent_stream_is_kept_alive_by_comments() {
     let bench = start(EngineOptions { sequences_max: 1, ..EngineOptions::default() }, |options| {
-        options.timeouts.comment = Duration::from_millis(10);
+        options.timeouts.comment = Duration::from_millis(1);
     });
     let address = bench.address();
     let json = [("content-type", "application/json")];

@@ -70,7 +70,7 @@ impl<B: Backend> Worker<B> {
     /// Lets the drafter guess for those sequences whose text says nothing, all of them a token at a time.
     fn ask_drafter(&mut self, pass: &mut Pass) {
         let mut counts = vec![0; self.live.len()];
-        for index in 0..counts.len() {
+        for (index, guesses) in counts.iter_mut().enumerate() {
             let most = self.most(index, pass);
             if most == 0 || self.live[index].guesses.feed().is_some() {
                 continue;
@@ -84,7 +84,7 @@ impl<B: Backend> Worker<B> {
             if count == 0 {
                 self.live[index].guesses.pass_over(Some(Source::Drafter));
             } else if self.has_room(index, count) && self.catches_up(index) {
-                counts[index] = count;
+                *guesses = count;
                 pass.rows += count;
                 pass.expected += more;
             }

@@ -118,6 +118,9 @@ impl Plan {
     }
 }
 
+/// What is done with a row's complete columns.
+type Finish<'a> = dyn Fn(usize, Range<usize>, &mut [f32]) + 'a;
+
 /// One map's part in a product.
 struct Side<'a> {
     weight: &'a Weight,
@@ -150,14 +153,7 @@ impl<'a> Side<'a> {
     }
 
     /// Some rows times four panels: piece by piece of the inputs, and each piece for all rows.
-    fn unit(
-        &self,
-        x: &Rows,
-        unit: usize,
-        rows: Range<usize>,
-        functions: Functions,
-        finish: &dyn Fn(usize, Range<usize>, &mut [f32]),
-    ) {
+    fn unit(&self, x: &Rows, unit: usize, rows: Range<usize>, functions: Functions, finish: &Finish<'_>) {
         let weight = self.weight;
         let first = unit * PANELS;
         let panels = PANELS.min(weight.panels() - first);

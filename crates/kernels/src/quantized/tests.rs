@@ -30,7 +30,7 @@ fn block(layout: Layout, seed: u64, output: usize, number: usize) -> Block {
     let mut block = Block { values: [0; BLOCK], scales: [0.0; PARTS], mins: [0.0; PARTS] };
     block.values = std::array::from_fn(|i| value(chance[i]));
     // Exact in fp16, some of them tiny.
-    let half = |x: f32| f16_to_f32(f32_to_f16(x * if number % 3 == 0 { 1e-4 } else { 1.0 }));
+    let half = |x: f32| f16_to_f32(f32_to_f16(x * if number.is_multiple_of(3) { 1e-4 } else { 1.0 }));
     block.scales = std::array::from_fn(|i| half(chance[BLOCK + i]));
     block.mins = std::array::from_fn(|i| half(chance[BLOCK + PARTS + i]));
     block
@@ -49,7 +49,7 @@ fn expected(layout: Layout, seed: u64, x: &Rows, outputs: usize, factors: &[f32]
         let values = x.values[row * blocks * BLOCK..][..blocks * BLOCK].iter().map(|&v| i32::from(v)).collect();
         let scales = x.scales[row * blocks..][..blocks].to_vec();
         let own = reference::QuantizedBlocks { values, scales, mins: Vec::new() };
-        for output in 0..outputs {
+        for (output, &factor) in factors.iter().enumerate().take(outputs) {
             let mut w = reference::QuantizedBlocks::default();
             for number in 0..blocks {
                 let block = block(layout, seed, output, number);
@@ -59,7 +59,7 @@ fn expected(layout: Layout, seed: u64, x: &Rows, outputs: usize, factors: &[f32]
                     w.mins.extend_from_slice(&block.mins[..layout.parts]);
                 }
             }
-            y.push(reference::quantized(&own, &w, layout.parts, factors[output]));
+            y.push(reference::quantized(&own, &w, layout.parts, factor));
         }
     }
     y

@@ -225,10 +225,10 @@ unsafe fn scale<L: Lanes, const R: usize, const P: usize>(
             for (p, mins) in scales.iter_mut().enumerate() {
                 *mins = L::load_fp16(w.mins.add(p * w.parts_panel + part * PANEL));
             }
-            for r in 0..R {
+            for (r, floats) in floats.iter_mut().enumerate() {
                 let own = L::splat((*x.sums.add(r * x.parts_row + part)).to_bits() as i32);
-                for p in 0..P {
-                    floats[r][p] = L::fma(own, scales[p], floats[r][p]);
+                for (floats, mins) in floats.iter_mut().zip(scales) {
+                    *floats = L::fma(own, mins, *floats);
                 }
             }
         }
