@@ -38,6 +38,7 @@ pub mod quality;
 pub mod report;
 mod source;
 mod streams;
+pub mod table;
 
 pub use corpus::{BuildOptions, Corpus};
 pub use document::{Document, Split};

@@ -78,30 +78,68 @@ impl Embedder {
         self.tokens_max
     }
 
+    /// Entries of the vocabulary.
+    pub fn vocab(&self) -> usize {
+        self.model.spec().vocab
+    }
+
+    /// The tokens of a text, cut at [`Self::tokens_max`].
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot encode.
+    pub fn encode(&self, text: &str) -> Result<Encoding> {
+        Ok(self.tokenizer.encode_special(text, Some(self.tokens_max))?)
+    }
+
     /// The embedding of each text.
     ///
     /// # Errors
     /// A text that the tokenizer cannot encode.
     pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let mut embeddings = Vec::with_capacity(texts.len());
-        let mut waiting: Vec<Encoding> = Vec::new();
-        let mut rows = 0;
-        for text in texts {
-            let encoding = self.tokenizer.encode_special(text, Some(self.tokens_max))?;
+        let encodings = texts.iter().map(|text| self.encode(text)).collect::<Result<Vec<_>>>()?;
+        self.embed_encodings(&encodings.iter().collect::<Vec<_>>())
+    }
+
+    /// The embedding of each text that [`Self::encode`] turned into tokens.
+    ///
+    /// # Errors
+    /// A text longer than [`Self::tokens_max`], or tokens that are not in the vocabulary.
+    pub fn embed_encodings(&self, encodings: &[&Encoding]) -> Result<Vec<Vec<f32>>> {
+        encodings.iter().try_for_each(|encoding| self.check(encoding))?;
+        let mut embeddings = Vec::with_capacity(encodings.len());
+        let (mut start, mut rows) = (0, 0);
+        for (index, encoding) in encodings.iter().enumerate() {
             if rows + encoding.ids.len() > BATCH_ROWS {
-                self.embed_batch(&waiting, &mut embeddings)?;
-                waiting.clear();
-                rows = 0;
+                self.embed_batch(&encodings[start..index], &mut embeddings)?;
+                (start, rows) = (index, 0);
             }
             rows += encoding.ids.len();
-            waiting.push(encoding);
         }
-        self.embed_batch(&waiting, &mut embeddings)?;
+        self.embed_batch(&encodings[start..], &mut embeddings)?;
         Ok(embeddings)
     }
 
+    fn check(&self, encoding: &Encoding) -> Result<()> {
+        let Encoding { ids, type_ids } = encoding;
+        let fail = |what, found: usize, expected| Err(Error::Option { what, found: found.to_string(), expected });
+        if ids.len() > self.tokens_max {
+            return fail("the number of a text's tokens", ids.len(), format!("at most {} fit", self.tokens_max));
+        }
+        if type_ids.len() != ids.len() {
+            return fail("the number of a text's types", type_ids.len(), format!("its tokens are {}", ids.len()));
+        }
+        let spec = self.model.spec();
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= spec.vocab) {
+            return fail("a text's token", id as usize, format!("it must be below {}", spec.vocab));
+        }
+        match type_ids.iter().find(|&&kind| spec.token_types > 0 && kind as usize >= spec.token_types) {
+            Some(&kind) => fail("a token's type", kind as usize, format!("it must be below {}", spec.token_types)),
+            None => Ok(()),
+        }
+    }
+
     /// Texts one after another in one pass, without padding.
-    fn embed_batch(&self, encodings: &[Encoding], embeddings: &mut Vec<Vec<f32>>) -> Result<()> {
+    fn embed_batch(&self, encodings: &[&Encoding], embeddings: &mut Vec<Vec<f32>>) -> Result<()> {
         let spec = self.model.spec();
         let mut batch = Batch::new();
         for encoding in encodings.iter().filter(|encoding| !encoding.ids.is_empty()) {
@@ -120,7 +158,7 @@ impl Embedder {
         let mut pooled = pooled.into_iter();
         // A text without tokens has nothing to pool.
         let empty = || vec![0.0; spec.width];
-        let of = |encoding: &Encoding| if encoding.ids.is_empty() { None } else { pooled.next() };
+        let of = |encoding: &&Encoding| if encoding.ids.is_empty() { None } else { pooled.next() };
         embeddings.extend(encodings.iter().map(of).map(|found| found.unwrap_or_else(empty)));
         Ok(())
     }

@@ -50,6 +50,11 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
 }
 
+impl EngineOptions {
+    /// Most tokens that a step may take.
+    pub const STEP_TOKENS_MAX: usize = 1 << 16;
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
@@ -83,6 +88,10 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// Bytes that 64 positions take in the cache.
     pub cache_block_bytes: u64,
+    /// Bytes of them that a step reads that takes one token.
+    pub step_bytes: u64,
+    /// Bytes of the cache of keys and values; what was never used takes no memory.
+    pub cache_bytes: u64,
     /// Longest sequence.
     pub context: usize,
     /// Entries of the vocabulary.
@@ -147,6 +156,8 @@ impl Engine {
             precision: model.precision(),
             weight_bytes: model.weight_bytes(),
             cache_block_bytes: block_bytes(model.spec()),
+            step_bytes: model.step_bytes(),
+            cache_bytes: sizes.blocks as u64 * block_bytes(model.spec()),
             context: sizes.context,
             vocab: model.spec().vocab,
         };
@@ -324,7 +335,7 @@ fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -
         ("the number of sequences", Some(options.sequences_max), 4096),
         ("the length of the queue", Some(options.queue_max), 1 << 20),
         ("the length of a tenant's queue", options.tenant_queue_max, 1 << 20),
-        ("the number of tokens a step", Some(options.step_tokens_max), 1 << 16),
+        ("the number of tokens a step", Some(options.step_tokens_max), EngineOptions::STEP_TOKENS_MAX),
         ("the number of threads", options.threads, pool::THREADS_MAX),
     ];
     for (what, found, most) in bounds {

@@ -5,6 +5,7 @@
 //! - [`serving`]: a model with packed weights, f32 or int8, the executor that runs it, and [`serving::ServingModel::score`]
 //!   for perplexity.
 //! - [`Embedder`]: sentence embeddings by encoders.
+//! - [`mod@bench`]: the speed of both.
 //!
 //! A request's answer does not depend on what else the engine is doing: not on the other sequences of a step, not on
 //! how its prompt was cut, not on the number of threads. Sampling draws by seed and position, so that holds for it too.
@@ -19,6 +20,7 @@
 
 mod answer;
 mod backend;
+pub mod bench;
 mod blocks;
 mod embedder;
 mod engine;

@@ -356,7 +356,7 @@ impl Live {
         let count = self.request.logprobs;
         let logprobs = count.map(|count| sampler.logprobs(logits, id, count)).transpose().map_err(unusable)?;
         self.tokens.push(id);
-        if common.ends.contains(&id) {
+        if !self.request.ignore_end && common.ends.contains(&id) {
             return Ok(self.finish_text(FinishReason::Stop));
         }
         let text = self.text.push(id).map_err(|error| error.to_string())?;

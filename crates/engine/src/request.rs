@@ -28,6 +28,8 @@ pub struct Request {
     pub logprobs: Option<usize>,
     /// Reports the same for the prompt's tokens first.
     pub prompt_logprobs: bool,
+    /// Goes on past the tokens that end an answer, to `max_tokens`.
+    pub ignore_end: bool,
     /// On whose behalf: tenants get equal shares, and none shares cached prompts with another.
     pub tenant: Arc<str>,
     /// How urgent it is.
@@ -78,6 +80,7 @@ impl Default for Request {
             prompt_logprobs: false,
             tenant: Arc::default(),
             priority: Priority::default(),
+            ignore_end: false,
         }
     }
 }

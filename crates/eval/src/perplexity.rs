@@ -24,6 +24,8 @@ pub struct PerplexityOptions {
     pub context: Option<usize>,
     /// No document is begun after so many bytes of text.
     pub bytes_max: Option<u64>,
+    /// Tokens that are predicted, at most.
+    pub tokens_max: Option<u64>,
 }
 
 /// What was measured.
@@ -66,8 +68,9 @@ pub fn evaluate(
     let bytes_max = options.bytes_max.unwrap_or(u64::MAX);
     let mut windows = Windows::new(text.documents()?, &subject.tokenizer, eos, context, bytes_max);
     let (mut nats, mut tokens) = (0.0, 0);
+    let tokens_max = tokens_max(options)?;
     loop {
-        let some: Vec<Window> = windows.by_ref().take(WINDOWS_AT_ONCE).collect::<Result<_>>()?;
+        let some = next_windows(&mut windows, tokens_max - tokens)?;
         if some.is_empty() {
             break;
         }
@@ -81,6 +84,31 @@ pub fn evaluate(
         0 => Err(Error::NoText { from: text.place() }),
         bytes => Ok(Perplexity::new(nats, tokens, bytes, context)),
     }
+}
+
+fn tokens_max(options: &PerplexityOptions) -> Result<u64> {
+    match options.tokens_max {
+        Some(0) => Err(Error::Setting { name: "max-tokens", found: "0".to_owned(), expected: "at least 1".to_owned() }),
+        most => Ok(most.unwrap_or(u64::MAX)),
+    }
+}
+
+/// The next windows, of at most `left` tokens together.
+fn next_windows<I>(windows: &mut Windows<'_, I>, mut left: u64) -> Result<Vec<Window>>
+where
+    I: Iterator<Item = Result<String>>,
+{
+    let mut some = Vec::new();
+    while some.len() < WINDOWS_AT_ONCE && left > 0 {
+        let Some(window) = windows.next() else { break };
+        let (mut tokens, mut targets) = window?;
+        let kept = usize::try_from(left).unwrap_or(usize::MAX).min(targets.len());
+        tokens.truncate(kept);
+        targets.truncate(kept);
+        left -= kept as u64;
+        some.push((tokens, targets));
+    }
+    Ok(some)
 }
 
 /// Tokens of a window, where a model sees `longest` of them.
@@ -109,7 +137,11 @@ impl Task for PerplexityTask {
     }
 
     fn run(&self, subject: TaskSubject<'_>, observer: &dyn Observer) -> Result<Figures> {
-        let options = PerplexityOptions { context: subject.context, bytes_max: subject.bytes_max };
+        let options = PerplexityOptions {
+            context: subject.context,
+            bytes_max: subject.bytes_max,
+            ..PerplexityOptions::default()
+        };
         let measured = evaluate(subject.model, subject.text, &options, observer)?;
         Ok(match serde_json::to_value(measured) {
             Ok(serde_json::Value::Object(figures)) => figures,
@@ -120,6 +152,9 @@ impl Task for PerplexityTask {
 
 #[cfg(test)]
 mod tests {
+    use luban_base::progress::Silent;
+    use luban_text::{Tokenizer, TrainOptions};
+
     use super::*;
 
     #[test]
@@ -127,6 +162,23 @@ mod tests {
         let measured = Perplexity::new(100.0 * 256.0_f64.ln(), 100, 200, 64);
         assert!((measured.perplexity - 256.0).abs() < 1e-9);
         assert!((measured.bits_per_byte - 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn windows_end_at_the_limit_of_tokens() {
+        let tokenizer = Tokenizer::train(
+            std::iter::repeat_n("a b c d e f g h\n".to_owned(), 9),
+            &TrainOptions { vocab_size: 260, ..TrainOptions::default() },
+            &Silent,
+        )
+        .unwrap();
+        for (most, expected) in [(1, vec![1]), (8, vec![4, 4]), (10, vec![4, 4, 2])] {
+            let documents = std::iter::once(Ok("a b c d e f g h\n".repeat(20)));
+            let mut windows = Windows::new(documents, &tokenizer, 0, 4, u64::MAX);
+            let cut = next_windows(&mut windows, most).unwrap();
+            assert!(cut.iter().all(|(tokens, targets)| tokens.len() == targets.len()));
+            assert_eq!(cut.iter().map(|(tokens, _)| tokens.len()).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

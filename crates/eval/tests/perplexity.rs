@@ -47,7 +47,7 @@ fn an_indifferent_model_has_the_perplexity_of_its_vocabulary() {
     fs::write(&file, TEXT.repeat(20)).unwrap();
     let text = Text::open(&file).unwrap();
     for context in [None, Some(1), Some(5)] {
-        let options = PerplexityOptions { context, bytes_max: None };
+        let options = PerplexityOptions { context, ..PerplexityOptions::default() };
         let measured = perplexity::evaluate(&model, &text, &options, &Silent).unwrap();
         let tokens = tokenizer.encode_ordinary(&TEXT.repeat(20)).unwrap().len() as u64 + 1;
         assert_eq!((measured.tokens, measured.bytes), (tokens, 20 * TEXT.len() as u64));
@@ -68,7 +68,7 @@ fn bad_input_gets_a_clear_sentence() {
     let fails = |name: &str, content: &[u8], context| {
         let file = dir.path().join(name);
         fs::write(&file, content).unwrap();
-        let options = PerplexityOptions { context, bytes_max: None };
+        let options = PerplexityOptions { context, ..PerplexityOptions::default() };
         let measured = Text::open(&file).and_then(|text| perplexity::evaluate(&model, &text, &options, &Silent));
         measured.unwrap_err().to_string()
     };

@@ -1,4 +1,7 @@
-//! `luban bench`: what this machine can do, what training makes of it, and whether it computes what others compute.
+//! `luban bench`: what this machine can do, what training and serving make of it, and whether it computes what others
+//! compute.
+
+mod inference;
 
 mod tokenizer;
 
@@ -24,6 +27,7 @@ use crate::format::{grouped, table};
 use crate::output::{self, Outcome};
 
 pub use tokenizer::{Options as Tokenizer, run as tokenizer};
+pub use inference::{Batch, Decode, Encode, Load, batch, decode, encode, load};
 
 /// Measurements of this machine.
 #[derive(Subcommand)]
@@ -33,6 +37,10 @@ pub enum Bench {
     Products(Products),
     Limits(Limits),
     Tokenizer(Tokenizer),
+    Decode(Decode),
+    Batch(Batch),
+    Encode(Encode),
+    Load(Load),
 }
 
 /// Speed of training on known shapes
@@ -256,8 +264,13 @@ pub fn limits(_: &Limits, global: &Global) -> Outcome {
 
 /// The most memory that this process ever had resident, in MiB, where the system tells.
 fn peak_rss_mb() -> Option<u64> {
+    status_mb("VmHWM:")
+}
+
+/// A size of this process by its name in the system's status, in MiB.
+fn status_mb(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?;
     Some(kib / 1024)
 }

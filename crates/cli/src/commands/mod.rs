@@ -41,7 +41,21 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Compress and evaluate", &["quantize", "convert", "eval perplexity", "eval masked", "eval logits"]),
     ("Serve and use", &["generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
-    ("Machine", &["bench train", "bench products", "bench curve", "bench limits", "bench tokenizer", "completions"]),
+    (
+        "Machine",
+        &[
+            "bench train",
+            "bench products",
+            "bench curve",
+            "bench limits",
+            "bench tokenizer",
+            "bench decode",
+            "bench batch",
+            "bench encode",
+            "bench load",
+            "completions",
+        ],
+    ),
 ];
 
 /// Every command. What each does is said where its options are.
@@ -107,6 +121,10 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Bench(bench::Bench::Products(options)) => bench::products(&options, global),
         Command::Bench(bench::Bench::Limits(options)) => bench::limits(&options, global),
         Command::Bench(bench::Bench::Tokenizer(options)) => bench::tokenizer(&options, global),
+        Command::Bench(bench::Bench::Decode(options)) => bench::decode(&options, global),
+        Command::Bench(bench::Bench::Batch(options)) => bench::batch(&options, global),
+        Command::Bench(bench::Bench::Encode(options)) => bench::encode(&options, global),
+        Command::Bench(bench::Bench::Load(options)) => bench::load(&options, global),
         Command::Completions(options) => completions::run(&options),
     }
 }

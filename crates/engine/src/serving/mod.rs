@@ -30,6 +30,7 @@ pub struct ServingModel {
     spec: Spec,
     weights: ModelWeights<ServingWeight>,
     bytes: u64,
+    step_bytes: u64,
     precision: &'static str,
 }
 
@@ -65,7 +66,7 @@ impl ServingModel {
         check_packing(&spec)?;
         // Heads that score every token by its embedding multiply with that table.
         let tied = matches!(spec.head, Head::Vocabulary { tied: true } | Head::MaskedToken);
-        let (mut bytes, mut matrices) = (0, Vec::new());
+        let (mut bytes, mut step_bytes, mut matrices) = (0, 0, Vec::new());
         let weights = ModelWeights::build(&spec, |slot| {
             let data = read(slot)?;
             check_length(slot, &data)?;
@@ -80,9 +81,10 @@ impl ServingModel {
                 _ => ServingWeight::Vector(data.into_f32()),
             };
             bytes += weight.bytes();
+            step_bytes += weight.step_bytes();
             Ok::<_, Error>(weight)
         })?;
-        Ok(Self { spec, weights, bytes, precision: commonest(&matrices) })
+        Ok(Self { spec, weights, bytes, step_bytes, precision: commonest(&matrices) })
     }
 
     /// What the model is.
@@ -98,6 +100,12 @@ impl ServingModel {
     /// Bytes that the weights take in memory.
     pub fn weight_bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of weights that a step reads that takes one token: all of them, but of tables that only look tokens up one
+    /// row.
+    pub fn step_bytes(&self) -> u64 {
+        self.step_bytes
     }
 
     /// The number format of most of its weights.

@@ -41,6 +41,7 @@ pub struct Table {
     /// The rows, unless the map gives them back exactly.
     rows: Option<Vec<f32>>,
     map: Option<Matrix>,
+    is_map: bool,
 }
 
 impl ServingWeight {
@@ -54,9 +55,9 @@ impl ServingWeight {
         Self::Table(match floats(data) {
             WeightData::F32(values) => {
                 let map = is_map.then(|| Matrix::of_f32(&values, rows, width));
-                Table { width, rows: Some(values), map }
+                Table { width, rows: Some(values), map, is_map }
             }
-            data => Table { width, rows: None, map: Some(Matrix::pack(data, rows, width)) },
+            data => Table { width, rows: None, map: Some(Matrix::pack(data, rows, width)), is_map },
         })
     }
 
@@ -68,6 +69,14 @@ impl ServingWeight {
             Self::Table(table) => table.bytes(),
         };
         bytes as u64
+    }
+
+    /// Bytes that one step for one token reads: of a table one row, and all of its map.
+    pub(super) fn step_bytes(&self) -> u64 {
+        match self {
+            Self::Table(table) => table.step_bytes() as u64,
+            other => other.bytes(),
+        }
     }
 
     /// The values of a vector.
@@ -198,6 +207,15 @@ fn floats(data: WeightData) -> WeightData {
 }
 
 impl Table {
+    /// Bytes that a step reads that looks one row up: of a map all, of other tables the row.
+    fn step_bytes(&self) -> usize {
+        match &self.map {
+            Some(map) if self.is_map => map.bytes(),
+            Some(map) => map.bytes() / map.outputs.max(1),
+            None => 4 * self.width,
+        }
+    }
+
     /// Copies the rows of some ids.
     pub(super) fn gather(&self, ids: &[u32], out: &mut [f32]) {
         match (&self.rows, &self.map) {

@@ -28,6 +28,9 @@ pub struct EvalPerplexity {
     /// Begin no document after so many bytes of text
     #[arg(long, value_name = "N")]
     pub max_bytes: Option<u64>,
+    /// Predict so many tokens at most
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u64>,
 }
 
 impl Evaluation for EvalPerplexity {
@@ -39,7 +42,8 @@ impl Evaluation for EvalPerplexity {
 
     fn figures(&self, context: &Context<'_>) -> Result<Value> {
         let (files, text) = evaluation::open(&self.model, &self.data)?;
-        let options = PerplexityOptions { context: self.context, bytes_max: self.max_bytes };
+        let options =
+            PerplexityOptions { context: self.context, bytes_max: self.max_bytes, tokens_max: self.max_tokens };
         evaluation::json_of::<Self>(perplexity::evaluate(&files, &text, &options, context.observer)?)
     }
 }

@@ -25,6 +25,7 @@ use crate::quality::TextKind;
 use crate::{Error, Result, parallel};
 
 pub(crate) use decode::Packing;
+pub(crate) use table::write_records;
 
 /// Most bytes that one byte of a compressed file may become, beyond [`UNPACKED_FREE`]. Text shrinks to a fifth;
 /// logs, to a fiftieth.

@@ -16,7 +16,7 @@ const COLUMNS_SHOWN: usize = 12;
 
 /// Writes one line for each row, with its text and licence; false, and nothing written, if no column is named as texts
 /// usually are and the user named none. The error says what is wrong.
-pub(super) fn write_records(
+pub(crate) fn write_records(
     input: impl Read,
     delimiter: u8,
     field: Option<&str>,

@@ -1,0 +1,54 @@
+//! The measurements of speed, on a small random model: that they ask what they say, not how fast that is.
+
+mod support;
+
+use luban_base::clock::SystemClock;
+use luban_engine::bench::{self, Lengths};
+use luban_engine::{Engine, EngineOptions, Origin};
+use support::{decoders, f32_model, tokenizer};
+
+fn engine(options: EngineOptions) -> Engine {
+    Engine::start(f32_model(&decoders()[0]), tokenizer(), Origin::default(), options).unwrap()
+}
+
+#[test]
+fn one_request_at_a_time_runs_to_its_full_length() {
+    let engine = engine(EngineOptions { sequences_max: 1, ..EngineOptions::default() });
+    let lengths = Lengths { prompt: 70, answer: 40, repetitions: 3 };
+    let measured = bench::single(&engine, lengths, &SystemClock::default()).unwrap();
+    assert!(measured.prompt_tokens_s > 0.0 && measured.answer_tokens_s > 0.0);
+    let stats = engine.stats();
+    assert_eq!((stats.prompt_tokens, stats.completion_tokens), (4 * 71, 4 * 41));
+    let info = engine.info();
+    assert!(info.step_bytes > 0 && info.step_bytes < info.weight_bytes, "of the token table a step reads one row");
+}
+
+#[test]
+fn many_sequences_take_their_steps_together() {
+    let options = EngineOptions { sequences_max: 5, queue_max: 5, step_tokens_max: 50, ..EngineOptions::default() };
+    let engine = engine(options);
+    let lengths = Lengths { prompt: 10, answer: 20, repetitions: 1 };
+    assert!(bench::together(&engine, 5, lengths, &SystemClock::default()).unwrap() > 0.0);
+    let stats = engine.stats();
+    assert_eq!((stats.completion_tokens, stats.prompt_tokens), (2 * 5 * 21, 2 * 5 * 10));
+    // Steps hold all sequences, give or take those of submitting.
+    assert!((42..60).contains(&stats.steps), "{} steps", stats.steps);
+    assert!(bench::together(&engine, 6, lengths, &SystemClock::default()).is_err(), "the queue takes five");
+}
+
+#[test]
+fn lengths_beyond_the_context_are_refused() {
+    let engine = engine(EngineOptions::default());
+    for (prompt, answer) in [(201, 1), (1, 201), (0, 5), (5, 0)] {
+        let lengths = Lengths { prompt, answer, repetitions: 1 };
+        let error = bench::single(&engine, lengths, &SystemClock::default()).unwrap_err().to_string();
+        assert!(error.contains("200"), "{error}");
+    }
+}
+
+#[test]
+fn cosines_are_those_of_the_definition() {
+    let vectors = [vec![3.0, 4.0], vec![1.0, 0.0]];
+    let (least, mean) = bench::cosines(&vectors, &[vec![6.0, 8.0], vec![1.0, 1.0]]);
+    assert!((least - 0.5f64.sqrt()).abs() < 1e-12 && (mean - (1.0 + 0.5f64.sqrt()) / 2.0).abs() < 1e-12);
+}
