@@ -105,7 +105,7 @@ impl Unpacking<'_> {
         if let Format::Csv { delimiter } = self.file.format {
             let mut out = BufWriter::new(File::create(&path).context("create", &path)?);
             let mut input = self.open()?;
-            let found = table::write_records(&mut input, delimiter, self.field, &mut out);
+            let found = write_records(&mut input, delimiter, self.field, &mut out);
             if found.map_err(|reason| self.reason(reason))? {
                 out.flush().context("write", &path)?;
                 return Ok((Format::Records, Some(self.plain(path, input)?)));
