@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use luban_artifact::ModelFiles;
 use luban_base::clock::SystemClock;
 use luban_data::table;
 use luban_engine::bench::{self, Grid, Lengths, Order};
+use luban_engine::serving::Precision;
 use luban_engine::{Embedder, Engine, EngineOptions, Event, ModelInfo, Request};
 use luban_flow::models;
 use luban_kernels::{limits, pool};
@@ -69,6 +70,9 @@ pub struct Batch {
 pub struct Encode {
     #[command(flatten)]
     model: Model,
+    /// What linear maps compute with, where the model's weights are f32
+    #[arg(long, value_enum, default_value_t = Numbers::F32)]
+    pub precision: Numbers,
     /// A table (CSV) with a column of texts
     #[arg(long, value_name = "FILE", required_unless_present = "length")]
     pub texts: Option<PathBuf>,
@@ -104,6 +108,35 @@ pub struct Load {
     /// Positions that the cache is made for
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub context: usize,
+}
+
+/// What linear maps compute with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Numbers {
+    /// What the model's weights are.
+    F32,
+    /// bf16.
+    Bf16,
+    /// Bytes, with a scale for every 32.
+    Int8,
+}
+
+impl Numbers {
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::Stored,
+            Self::Bf16 => Precision::Bf16,
+            Self::Int8 => Precision::Int8,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 /// What is measured.
@@ -169,7 +202,7 @@ pub fn batch(options: &Batch, global: &Global) -> Outcome {
 /// Measures an encoder.
 pub fn encode(options: &Encode, global: &Global) -> Outcome {
     let files = ModelFiles::open(&options.model.locate(global)?)?;
-    let embedder = Embedder::load(&files)?;
+    let embedder = Embedder::load_as(&files, options.precision.precision())?;
     let line = match options.length {
         Some(length) => grid(options, &embedder, length)?,
         None => texts(options, &embedder, &files)?,
@@ -183,6 +216,7 @@ fn grid(options: &Encode, embedder: &Embedder, length: usize) -> Outcome<Value> 
     let sentences_s = bench::grid(embedder, shape, options.repetitions, &SystemClock::default())?;
     Ok(json!({
         "bench": "encode",
+        "precision": options.precision.name(),
         "threads": pool::threads(),
         "batch": batch,
         "length": length,
@@ -202,6 +236,7 @@ fn texts(options: &Encode, embedder: &Embedder, files: &ModelFiles) -> Outcome<V
     let (cosine_min, cosine_mean) = bench::cosines(&embeddings, &Embedder::load(files)?.embed(&texts)?);
     Ok(json!({
         "bench": "encode",
+        "precision": options.precision.name(),
         "threads": pool::threads(),
         "texts": texts.len(),
         "sorted": options.sorted,
