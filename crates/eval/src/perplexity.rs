@@ -67,7 +67,7 @@ pub fn evaluate(
     let eos = subject.tokenizer.eos().ok_or_else(|| Error::NoEos { model: files.dir().to_owned() })?;
     let bytes_max = options.bytes_max.unwrap_or(u64::MAX);
     let mut windows = Windows::new(text.documents()?, &subject.tokenizer, eos, context, bytes_max);
-    let (mut nats, mut tokens) = (0.0, 0);
+    let (mut nats, mut tokens, mut bytes) = (0.0, 0, 0);
     let tokens_max = tokens_max(options)?;
     loop {
         let some = next_windows(&mut windows, tokens_max - tokens)?;
@@ -78,9 +78,18 @@ pub fn evaluate(
             nats += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
             tokens += losses.len() as u64;
         })?;
+        if options.tokens_max.is_some() {
+            let targets = some.iter().flat_map(|(_, targets)| targets).copied().collect::<Vec<_>>();
+            bytes += subject.tokenizer.decode(&targets)?.len() as u64;
+        }
         observer.event(&Event::Progress { what: "scoring", done: tokens, total: 0, unit: "tokens" });
     }
-    match windows.bytes() {
+    if windows.bytes() == 0 {
+        return Err(Error::NoText { from: text.place() });
+    }
+    // Where the text went on, only what was predicted of it counts.
+    let bytes = if tokens < tokens_max { windows.bytes() } else { bytes };
+    match bytes {
         0 => Err(Error::NoText { from: text.place() }),
         bytes => Ok(Perplexity::new(nats, tokens, bytes, context)),
     }

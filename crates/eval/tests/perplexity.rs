@@ -56,6 +56,11 @@ fn an_indifferent_model_has_the_perplexity_of_its_vocabulary() {
         let bits = tokens as f64 * (tokenizer.vocab_size() as f64).log2() / measured.bytes as f64;
         assert!((measured.bits_per_byte / bits - 1.0).abs() < 1e-5, "{measured:?}");
     }
+    let options = PerplexityOptions { tokens_max: Some(7), ..PerplexityOptions::default() };
+    let measured = perplexity::evaluate(&model, &text, &options, &Silent).unwrap();
+    let first = tokenizer.encode_ordinary(&TEXT.repeat(20)).unwrap()[..7].to_vec();
+    let bytes = tokenizer.decode(&first).unwrap().len() as u64;
+    assert_eq!((measured.tokens, measured.bytes), (7, bytes), "of a text that goes on, what was predicted counts");
     let subject = task::Subject { model: &model, text: &text, context: None, bytes_max: Some(10) };
     let figures = task::by_name("perplexity").unwrap().run(subject, &Silent).unwrap();
     assert!(figures["perplexity"].is_f64() && figures["bits_per_byte"].is_f64());
