@@ -26,8 +26,8 @@ use crate::args::Global;
 use crate::format::{grouped, table};
 use crate::output::{self, Outcome};
 
-pub use tokenizer::{Options as Tokenizer, run as tokenizer};
 pub use inference::{Batch, Decode, Encode, Load, batch, decode, encode, load};
+pub use tokenizer::{Options as Tokenizer, run as tokenizer};
 
 /// Measurements of this machine.
 #[derive(Subcommand)]
