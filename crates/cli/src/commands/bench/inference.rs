@@ -9,7 +9,7 @@ use luban_base::clock::SystemClock;
 use luban_data::table;
 use luban_engine::bench::{self, Grid, Lengths, Order};
 use luban_engine::serving::Precision;
-use luban_engine::{Embedder, Engine, EngineOptions, Event, ModelInfo, Request};
+use luban_engine::{Embedder, Engine, EngineOptions, Event, ModelInfo, Request, Speculation};
 use luban_flow::models;
 use luban_kernels::{limits, pool};
 use serde_json::{Value, json};
@@ -159,11 +159,18 @@ impl Model {
 /// Seconds that a shape of the grid is measured for, at least.
 const GRID_SECONDS_MIN: f64 = 0.5;
 
+/// What answers are measured with: every token by a step of its own, as the peers do it.
+fn plain(options: EngineOptions) -> EngineOptions {
+    EngineOptions { speculation: Speculation::NONE, ..options }
+}
+
 /// Measures one request at a time.
 pub fn decode(options: &Decode, global: &Global) -> Outcome {
     let Decode { prompt_tokens, answer_tokens, repetitions, .. } = *options;
-    let engine =
-        Engine::load(&options.model.locate(global)?, EngineOptions { sequences_max: 1, ..EngineOptions::default() })?;
+    let engine = Engine::load(
+        &options.model.locate(global)?,
+        plain(EngineOptions { sequences_max: 1, ..EngineOptions::default() }),
+    )?;
     let lengths = Lengths { prompt: prompt_tokens, answer: answer_tokens, repetitions };
     let measured = bench::single(&engine, lengths, &SystemClock::default())?;
     let read_gb_s = engine.info().step_bytes as f64 * measured.answer_tokens_s / 1e9;
@@ -184,13 +191,13 @@ pub fn decode(options: &Decode, global: &Global) -> Outcome {
 pub fn batch(options: &Batch, global: &Global) -> Outcome {
     let Batch { prompt_tokens, answer_tokens, repetitions, .. } = *options;
     let sequences = usize::from(options.sequences);
-    let engine = EngineOptions {
+    let engine = plain(EngineOptions {
         sequences_max: sequences,
         queue_max: sequences,
         // All prompts in one step, so that the steps after it are of answers alone.
         step_tokens_max: (sequences * prompt_tokens).clamp(1, EngineOptions::STEP_TOKENS_MAX),
         ..EngineOptions::default()
-    };
+    });
     let engine = Engine::load(&options.model.locate(global)?, engine)?;
     let lengths = Lengths { prompt: prompt_tokens, answer: answer_tokens, repetitions };
     let tokens_s = bench::together(&engine, sequences, lengths, &SystemClock::default())?;
@@ -251,7 +258,7 @@ fn texts(options: &Encode, embedder: &Embedder, files: &ModelFiles) -> Outcome<V
 pub fn load(options: &Load, global: &Global) -> Outcome {
     let start = Instant::now();
     let path = options.model.locate(global)?;
-    let engine = EngineOptions { sequences_max: 1, context: Some(options.context), ..EngineOptions::default() };
+    let engine = plain(EngineOptions { sequences_max: 1, context: Some(options.context), ..EngineOptions::default() });
     let engine = Engine::load(&path, engine)?;
     let loaded = start.elapsed();
     let request = Request { ignore_end: true, ..Request::greedy(engine.encode_prompt(&options.prompt)?, 1) };
