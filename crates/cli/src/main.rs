@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod chat;
 mod commands;
 mod dashboard;
 mod format;
 mod help;
 mod output;
 mod progress;
+mod sampling;
 mod session;
 
 use std::process::ExitCode;

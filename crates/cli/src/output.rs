@@ -34,6 +34,11 @@ impl Failure {
         Self { message: message.into(), code: 130, advice: None }
     }
 
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same failure with a sentence about what to do next.
     pub fn with_advice(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }

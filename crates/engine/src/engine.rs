@@ -11,6 +11,7 @@ use luban_base::digest::Digest;
 use luban_kernels::pool::{self, Pool};
 use luban_model::Spec;
 use luban_model::spec::Head;
+use luban_text::grammar::Grammar;
 use luban_text::{Sentinels, Tokenizer};
 
 use crate::answer::{self, Answer};
@@ -20,10 +21,14 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::inbox::{Inbox, QueueLimits};
 use crate::live::Common;
+use crate::masks::Guides;
 use crate::queue::Submission;
-use crate::request::{self, Event, Refused, Request, Sampling};
+use crate::request::{self, Event, Refused, Request};
+use crate::sampling::Chooser;
+use crate::sampling::settings::Sampling;
 use crate::serving::{ServingModel, block_bytes};
 use crate::speculation::{Drafter, GUESSES_MAX, Speculation};
+use crate::spelling::Spellings;
 use crate::stats::{Counters, Stats};
 use crate::worker::{Limits, Parts, Worker};
 
@@ -117,6 +122,8 @@ pub struct Engine {
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
     tokenizer: Arc<Tokenizer>,
+    spellings: Spellings,
+    guides: Guides,
     info: ModelInfo,
     blocks_total: usize,
     queue_max: usize,
@@ -165,6 +172,7 @@ impl Engine {
         let mut ends: Vec<u32> = tokenizer.ends().iter().copied().chain(origin.ends).collect();
         ends.sort_unstable();
         ends.dedup();
+        let ends_of_answers = ends.clone();
         let total_max = options.queue_max;
         let queue = QueueLimits { total_max, tenant_max: options.tenant_queue_max.unwrap_or(total_max) };
         let (inbox, counters) = (Arc::new(Inbox::new(queue)), Arc::new(Counters::default()));
@@ -184,7 +192,8 @@ impl Engine {
         };
         let thread = Mutex::new(Some(spawn(Worker::new(parts), options.threads)?));
         let (blocks_total, queue_max) = (sizes.blocks, options.queue_max);
-        Ok(Self { inbox, counters, tokenizer, info, blocks_total, queue_max, thread })
+        let (spellings, guides) = (Spellings::default(), Guides::new(ends_of_answers));
+        Ok(Self { inbox, counters, tokenizer, spellings, guides, info, blocks_total, queue_max, thread })
     }
 
     /// What is served.
@@ -195,6 +204,11 @@ impl Engine {
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer
+    }
+
+    /// Tokens that end an answer.
+    pub(crate) fn ends(&self) -> &[u32] {
+        self.guides.ends()
     }
 
     /// Most requests that wait, and so most that [`Self::submit_all`] takes at a time.
@@ -256,7 +270,8 @@ impl Engine {
         for request in requests {
             let (reply, answer) = answer::channel();
             answers.push(answer);
-            let submission = Submission::new(request, reply);
+            let chooser = self.chooser(&request)?;
+            let submission = Submission { chooser, ..Submission::new(request, reply) };
             match submissions.last_mut() {
                 Some(last) if last.is_sibling_of(&submission) => last.siblings.push(submission),
                 _ => submissions.push(submission),
@@ -264,6 +279,24 @@ impl Engine {
         }
         self.inbox.submit(submissions, answers.len())?;
         Ok(answers)
+    }
+
+    /// Whether answers can be kept to a grammar; it is then ready for requests.
+    ///
+    /// # Errors
+    /// A grammar that is too large, damaged, or that asks for what cannot be guaranteed.
+    pub fn check_grammar(&self, grammar: &Grammar) -> Result<()> {
+        self.guides.compile(&self.tokenizer, grammar).map(drop)
+    }
+
+    fn chooser(&self, request: &Request) -> Result<Chooser, Refused> {
+        let breakers = match request.sampling.dry_multiplier > 0.0 {
+            true => self.spellings.breakers(&self.tokenizer, &request.dry_breakers),
+            false => [].into(),
+        };
+        let guide = request.grammar.as_deref().map(|grammar| self.guides.guide(&self.tokenizer, grammar));
+        let guide = guide.transpose().map_err(|error| request::invalid("grammar", error.to_string()))?;
+        Ok(Chooser::new(request, breakers, guide))
     }
 
     /// Continues a text, and waits for the whole answer.

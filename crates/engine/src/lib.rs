@@ -1,7 +1,8 @@
 //! Inference: the serving executor, cache, batching, sampling.
 //!
 //! - [`Engine`]: answers requests on its own thread, all live sequences in one ragged forward a step.
-//! - [`Request`], [`Event`], [`Answer`]: what goes in and what comes out; no HTTP, no JSON.
+//! - [`Request`], [`Event`], [`Answer`]: what goes in and what comes out; no HTTP, no JSON. [`Sampling`] says how tokens
+//!   are drawn, [`Grammar`] what the answer must be, [`BeamSearch`] asks for the likeliest answers.
 //! - [`serving`]: a model with packed weights, f32 or int8, the executor that runs it, and [`serving::ServingModel::score`]
 //!   for perplexity.
 //! - [`Embedder`]: sentence embeddings by encoders.
@@ -21,32 +22,42 @@
 mod answer;
 mod backend;
 pub mod bench;
+mod beam;
 mod blocks;
+mod chat;
 mod embedder;
 mod engine;
 mod error;
 mod files;
 mod inbox;
 mod live;
+mod masks;
 mod queue;
 mod request;
 mod sampling;
 mod schedule;
 pub mod serving;
 mod speculation;
+mod spelling;
 mod stats;
 mod stop;
 mod vocabulary;
 mod worker;
 
 pub use answer::Answer;
+pub use beam::{BEAM_WIDTH_MAX, Beam, BeamSearch};
 pub use embedder::{Embedder, Pooling};
 pub use engine::{Engine, EngineOptions, ModelInfo, Origin};
 pub use error::{Error, Result};
 pub use files::tokenizer;
+pub use luban_text::grammar::Grammar;
 pub use request::{
     Event, FinishReason, LOGPROBS_MAX, Logprobs, Priority, PromptToken, Refused, Request, STOP_BYTES_MAX, STOPS_MAX,
-    Sampling, TEMPERATURE_MAX, TENANT_BYTES_MAX, Usage,
+    TENANT_BYTES_MAX, Usage,
+};
+pub use sampling::settings::{
+    BIAS_MAX, DRY_BASE_MAX, DRY_BREAKER_BYTES_MAX, DRY_BREAKERS_MAX, DRY_MULTIPLIER_MAX, LOGIT_BIAS_MAX, PENALTY_MAX,
+    REPETITION_PENALTY_MAX, Sampling, TEMPERATURE_MAX,
 };
 pub use speculation::{Drafter, GUESSES_MAX, Speculation};
 pub use stats::Stats;

@@ -8,7 +8,7 @@ use crate::answer::Reply;
 use crate::blocks::{BLOCK_TOKENS, Blocks, Space};
 use crate::queue::Submission;
 use crate::request::{Event, FinishReason, Priority, PromptToken, Request, Usage};
-use crate::sampling::Sampler;
+use crate::sampling::{Chooser, Past, Sampler};
 use crate::schedule::Pending;
 use crate::speculation::Guesses;
 use crate::speculation::odds::Chances;
@@ -60,6 +60,7 @@ pub(crate) struct Live {
     notes_prompt: bool,
     text: Stream,
     stops: StopMatcher,
+    chooser: Chooser,
 }
 
 /// Whether a sequence goes on.
@@ -75,7 +76,7 @@ pub(crate) enum Progress {
 
 impl Live {
     pub(crate) fn new(submission: Submission, ticket: u64, common: &Common) -> Self {
-        let Submission { mut request, reply, siblings, rank } = submission;
+        let Submission { mut request, chooser, reply, siblings, rank } = submission;
         let space = Space { tenant: Arc::clone(&request.tenant), adapter: None };
         Self {
             tokens: request.prompt.clone(),
@@ -90,6 +91,7 @@ impl Live {
             blocks: Vec::new(),
             space: Arc::new(space),
             request,
+            chooser,
             reply,
             siblings,
             ticket,
@@ -352,7 +354,8 @@ impl Live {
     /// Draws the next token and tells the asker.
     fn take_token(&mut self, logits: &[f32], common: &Common, sampler: &mut Sampler) -> Result<Progress, String> {
         let unusable = |error: crate::sampling::Unusable| error.to_string();
-        let id = sampler.choose(logits, &self.request.sampling, self.tokens.len()).map_err(unusable)?;
+        let past = Past { tokens: &self.tokens, prompt: self.request.prompt.len() };
+        let id = self.chooser.choose(logits, past, sampler)?;
         let count = self.request.logprobs;
         let logprobs = count.map(|count| sampler.logprobs(logits, id, count)).transpose().map_err(unusable)?;
         self.tokens.push(id);
@@ -366,6 +369,9 @@ impl Live {
                 return Ok(self.finish(FinishReason::Stop, String::new()));
             }
             Matched::Text(text) => self.reply.send(Event::Token { id, text, logprobs }),
+        }
+        if self.chooser.is_finished() {
+            return Ok(self.finish_text(FinishReason::Stop));
         }
         match self.generated() >= self.request.max_tokens || self.tokens.len() > common.context {
             true => Ok(self.finish_text(FinishReason::Length)),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::answer::Reply;
 use crate::request::{Priority, Request};
+use crate::sampling::Chooser;
 
 /// Tokens of credit that every waiting tenant is given when none has any left.
 const QUANTUM: i64 = 256;
@@ -20,6 +21,7 @@ const AGEING: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) request: Request,
+    pub(crate) chooser: Chooser,
     pub(crate) reply: Reply,
     /// More answers to the same prompt, which is read for all of them at once.
     pub(crate) siblings: Vec<Submission>,
@@ -52,7 +54,8 @@ struct Tenant {
 
 impl Submission {
     pub(crate) fn new(request: Request, reply: Reply) -> Self {
-        Self { rank: request.priority, request, reply, siblings: Vec::new() }
+        let chooser = Chooser::new(&request, [].into(), None);
+        Self { rank: request.priority, request, chooser, reply, siblings: Vec::new() }
     }
 
     /// Whether both prompts can be read as one.

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use luban_text::grammar::Grammar;
+
+use crate::sampling::settings::{Sampling, check_bias, check_breakers, default_dry_breakers};
+
 /// Most stop strings of a request.
 pub const STOPS_MAX: usize = 16;
 /// Longest stop string, bytes.
@@ -10,8 +14,6 @@ pub const STOP_BYTES_MAX: usize = 1024;
 pub const LOGPROBS_MAX: usize = 20;
 /// Longest name of a tenant, bytes.
 pub const TENANT_BYTES_MAX: usize = 256;
-/// Highest temperature.
-pub const TEMPERATURE_MAX: f32 = 100.0;
 
 /// A prompt, and how to go on from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,12 @@ pub struct Request {
     pub max_tokens: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// What is added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Strings that end a repetition for DRY: a token with one of them in it begins anew.
+    pub dry_breakers: Vec<String>,
+    /// What the answer must be: tokens that it does not allow are never drawn.
+    pub grammar: Option<Arc<Grammar>>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
     /// Reports the log-probability of each token and of this many likeliest ones.
@@ -67,6 +75,12 @@ impl Request {
     pub fn greedy(prompt: Vec<u32>, max_tokens: usize) -> Self {
         Self { prompt, max_tokens, ..Self::default() }
     }
+
+    /// The requests for so many answers to the same prompt: independent continuations, whose seeds follow from this
+    /// one's. The first is the answer that is given alone.
+    pub fn choices(self, count: usize) -> Vec<Self> {
+        (0..count).map(|index| Self { sampling: self.sampling.for_choice(index), ..self.clone() }).collect()
+    }
 }
 
 impl Default for Request {
@@ -75,6 +89,9 @@ impl Default for Request {
             prompt: Vec::new(),
             max_tokens: 16,
             sampling: Sampling::GREEDY,
+            logit_bias: Vec::new(),
+            dry_breakers: default_dry_breakers(),
+            grammar: None,
             stop: Vec::new(),
             logprobs: None,
             prompt_logprobs: false,
@@ -83,24 +100,6 @@ impl Default for Request {
             ignore_end: false,
         }
     }
-}
-
-/// How the next token is drawn from the model's distribution.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Divides the logits; 0 always takes the likeliest token.
-    pub temperature: f32,
-    /// Keeps the likeliest tokens that together have this probability (Holtzman et al. 2020); 1 keeps all.
-    pub top_p: f32,
-    /// Keeps this many likeliest tokens; 0 keeps all.
-    pub top_k: usize,
-    /// Together with a token's position, decides the draw, whatever else the engine is doing.
-    pub seed: u64,
-}
-
-impl Sampling {
-    /// Always the likeliest token.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
 }
 
 /// What happens while a request is answered, in order; the last one is `Finished` or `Failed`.
@@ -214,7 +213,9 @@ impl Request {
     pub(crate) fn check(&self, limits: Limits) -> Result<(), Refused> {
         self.check_prompt(limits)?;
         self.check_lengths(limits)?;
-        self.sampling.check()
+        self.sampling.check()?;
+        check_bias(&self.logit_bias, limits.vocab)?;
+        check_breakers(&self.dry_breakers)
     }
 
     fn check_prompt(&self, limits: Limits) -> Result<(), Refused> {
@@ -253,19 +254,8 @@ impl Request {
     }
 }
 
-impl Sampling {
-    fn check(&self) -> Result<(), Refused> {
-        if !(0.0..=TEMPERATURE_MAX).contains(&self.temperature) {
-            return Err(invalid("temperature", format!("it must be from 0 to {TEMPERATURE_MAX}")));
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Err(invalid("top_p", "it must be above 0 and at most 1"));
-        }
-        Ok(())
-    }
-}
-
-fn invalid(field: &'static str, what: impl Into<String>) -> Refused {
+/// A field that is not as it should be.
+pub(crate) fn invalid(field: &'static str, what: impl Into<String>) -> Refused {
     Refused::Invalid { field, what: what.into() }
 }
 
@@ -296,8 +286,29 @@ mod tests {
         for temperature in [-0.1, f32::NAN, f32::INFINITY] {
             assert!(refusal(|r| r.sampling.temperature = temperature).starts_with("temperature"));
         }
-        for top_p in [0.0, 1.1, f32::NAN] {
-            assert!(refusal(|r| r.sampling.top_p = top_p).starts_with("top_p"));
+        for share in [0.0, 1.1, f32::NAN] {
+            assert!(refusal(|r| r.sampling.top_p = share).starts_with("top_p"));
+            assert!(refusal(|r| r.sampling.typical_p = share).starts_with("typical_p"));
+        }
+        for share in [-0.1, 1.1, f32::NAN] {
+            assert!(refusal(|r| r.sampling.min_p = share).starts_with("min_p"));
+            assert!(refusal(|r| r.sampling.xtc_probability = share).starts_with("xtc_probability"));
+            assert!(refusal(|r| r.sampling.xtc_threshold = share).starts_with("xtc_threshold"));
+        }
+        for penalty in [-101.0, 101.0, f32::NAN] {
+            assert!(refusal(|r| r.sampling.repetition_penalty = penalty).starts_with("repetition_penalty"));
+            assert!(refusal(|r| r.sampling.presence_penalty = penalty).starts_with("presence_penalty"));
+            assert!(refusal(|r| r.sampling.frequency_penalty = penalty).starts_with("frequency_penalty"));
+            assert!(refusal(|r| r.sampling.dry_multiplier = penalty).starts_with("dry_multiplier"));
+            assert!(refusal(|r| r.sampling.dry_base = penalty).starts_with("dry_base"));
+            assert!(refusal(|r| r.logit_bias = vec![(3, penalty)]).starts_with("logit_bias"));
+        }
+        assert!(refusal(|r| r.sampling.repetition_penalty = 0.0).starts_with("repetition_penalty"));
+        assert!(refusal(|r| r.sampling.dry_allowed_length = 0).starts_with("dry_allowed_length"));
+        assert!(refusal(|r| r.logit_bias = vec![(10, 1.0)]).starts_with("logit_bias"));
+        assert!(refusal(|r| r.logit_bias = vec![(1, 1.0); 1025]).starts_with("logit_bias"));
+        for breakers in [vec![String::new()], vec!["x".into(); 17], vec!["x".repeat(65)]] {
+            assert!(refusal(|r| r.dry_breakers = breakers).starts_with("dry_sequence_breakers"));
         }
     }
 

@@ -20,6 +20,10 @@ pub struct Stats {
     pub steps: u64,
     /// Time spent in steps.
     pub step_time: Duration,
+    /// Time of the steps that was spent in waiting for the masks of grammars.
+    pub mask_wait: Duration,
+    /// Time that the masks of grammars took, most of it while the model ran.
+    pub mask_time: Duration,
     /// Tokens of prompts that were read.
     pub prompt_tokens: u64,
     /// Tokens that were found in the cache, and so not read.
@@ -48,6 +52,8 @@ pub(crate) struct Counters {
     pub(crate) blocks_remembered: AtomicU64,
     pub(crate) steps: AtomicU64,
     pub(crate) step_nanos: AtomicU64,
+    pub(crate) mask_wait_nanos: AtomicU64,
+    pub(crate) mask_nanos: AtomicU64,
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) reused_tokens: AtomicU64,
     pub(crate) guessed_tokens: AtomicU64,
@@ -80,6 +86,8 @@ impl Counters {
             blocks_total,
             steps: read(&self.steps),
             step_time: Duration::from_nanos(read(&self.step_nanos)),
+            mask_wait: Duration::from_nanos(read(&self.mask_wait_nanos)),
+            mask_time: Duration::from_nanos(read(&self.mask_nanos)),
             prompt_tokens: read(&self.prompt_tokens),
             reused_tokens: read(&self.reused_tokens),
             guessed_tokens: read(&self.guessed_tokens),

@@ -11,7 +11,7 @@ use crate::inbox::{Inbox, Order};
 use crate::live::{Common, Live, Progress};
 use crate::queue::Submission;
 use crate::request::Event;
-use crate::sampling::Sampler;
+use crate::sampling::{MaskTimes, Sampler};
 use crate::schedule::{self, Pending};
 use crate::speculation::Speculation;
 use crate::speculation::cost::PassTimes;
@@ -183,6 +183,9 @@ impl<B: Backend> Worker<B> {
         }
         stats::add(&self.counters.steps, 1);
         stats::add(&self.counters.step_nanos, started.elapsed().as_nanos() as u64);
+        let MaskTimes { waited, worked } = std::mem::take(&mut self.sampler.masks);
+        stats::add(&self.counters.mask_wait_nanos, waited.as_nanos() as u64);
+        stats::add(&self.counters.mask_nanos, worked.as_nanos() as u64);
         self.settle(&progress);
     }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use luban_base::random::Stream;
 use luban_engine::{
-    Answer, Drafter, Engine, EngineOptions, Event, FinishReason, Origin, Refused, Request, Sampling, Speculation,
-    Stats, Usage,
+    Answer, BeamSearch, Drafter, Engine, EngineOptions, Event, FinishReason, Grammar, Origin, Refused, Request,
+    Sampling, Speculation, Stats, Usage,
 };
 use luban_model::Spec;
 use support::{decoders, f32_model, i8_model, tokenizer, tokens};
@@ -23,7 +23,7 @@ fn request(number: u64) -> Request {
     Request {
         prompt: tokens(number, 1 + random.below_at(0, 120) as usize, 300),
         max_tokens: 1 + random.below_at(1, 60) as usize,
-        sampling: Sampling { temperature, top_p: 0.95, top_k: 0, seed: number },
+        sampling: Sampling { temperature, top_p: 0.95, seed: number, ..Sampling::GREEDY },
         logprobs: Some(2),
         ..Request::default()
     }
@@ -328,4 +328,81 @@ fn models_that_cannot_generate_are_refused() {
     assert!(refused.unwrap_err().to_string().contains("tokens"));
     let options = EngineOptions { sequences_max: 0, ..EngineOptions::default() };
     assert!(Engine::start(f32_model(&decoders()[0]), tokenizer(), Origin::default(), options).is_err());
+}
+
+#[test]
+fn answers_that_keep_to_a_grammar_do_so_in_any_company() {
+    let engine = engine(EngineOptions::default());
+    let grammar = std::sync::Arc::new(Grammar::Regex("[a-z]{2,4}(, [a-z]{2,4}){1,3}".into()));
+    let ask = |seed| Request {
+        grammar: Some(grammar.clone()),
+        max_tokens: 100,
+        sampling: Sampling { temperature: 1.0, seed, ..Sampling::GREEDY },
+        ..Request::greedy(engine.encode_prompt("fn").unwrap(), 1)
+    };
+    let alone: Vec<String> = (0..12).map(|seed| text(&all(engine.submit(ask(seed)).unwrap()))).collect();
+    for answer in &alone {
+        let words: Vec<&str> = answer.split(", ").collect();
+        assert!((2..=4).contains(&words.len()), "{answer}");
+        let is_word = |word: &&str| (2..=4).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase());
+        assert!(words.iter().all(is_word), "{answer}");
+    }
+    let mut requests: Vec<Request> = (0..12).map(ask).collect();
+    requests.extend((0..6).map(request));
+    let together = engine.submit_all(requests).unwrap();
+    let found: Vec<String> = together.into_iter().take(12).map(|answer| text(&all(answer))).collect();
+    assert_eq!(found, alone);
+    let refused = engine.submit(Request { grammar: Some(Grammar::Regex("(".into()).into()), ..ask(0) }).unwrap_err();
+    assert!(matches!(refused, Refused::Invalid { field: "grammar", .. }), "{refused}");
+}
+
+#[test]
+fn several_answers_are_those_of_their_seeds() {
+    let engine = engine(EngineOptions::default());
+    let one = Request { sampling: Sampling { temperature: 1.0, seed: 9, ..Sampling::GREEDY }, ..request(1) };
+    let together = engine.submit_all(one.clone().choices(3)).unwrap();
+    let together: Vec<Vec<Event>> = together.into_iter().map(all).collect();
+    let alone = |index| {
+        let sampling = one.sampling.for_choice(index);
+        all(engine.submit(Request { sampling, ..one.clone() }).unwrap())
+    };
+    for (index, events) in together.iter().enumerate() {
+        assert_eq!(*events, alone(index));
+    }
+    assert_eq!(one.sampling.for_choice(0), one.sampling);
+    assert_ne!(together[0], together[1]);
+}
+
+#[test]
+fn a_wider_search_finds_likelier_answers() {
+    let engine = engine(EngineOptions::default());
+    let prompt = engine.encode_prompt("fn area").unwrap();
+    let search = |width| {
+        let search = BeamSearch { prompt: prompt.clone(), width, max_tokens: 6, length_penalty: 1.0 };
+        engine.beam_search(&search).unwrap()
+    };
+    let greedy = Request { logprobs: Some(0), ..Request::greedy(prompt.clone(), 6) };
+    let likeliest: Vec<u32> = all(engine.submit(greedy).unwrap())
+        .iter()
+        .filter_map(|event| if let Event::Token { id, .. } = event { Some(*id) } else { None })
+        .collect();
+    assert_eq!(search(1)[0].tokens, likeliest);
+    let mut best = f32::NEG_INFINITY;
+    for width in [1, 3, 10] {
+        let beams = search(width);
+        assert_eq!(beams.len(), width);
+        assert!(beams.windows(2).all(|pair| pair[0].score >= pair[1].score));
+        assert!(beams[0].score >= best - 1e-5, "{width}");
+        best = beams[0].score;
+        for beam in beams.iter().filter(|beam| beam.reason == FinishReason::Length) {
+            // The model itself says how likely the answer is.
+            let whole = [&prompt[..], &beam.tokens].concat();
+            let ask = Request { prompt_logprobs: true, logprobs: Some(0), ..Request::greedy(whole, 0) };
+            let Some(Event::Prompt(tokens)) = engine.submit(ask).unwrap().next() else { panic!("no scores") };
+            let own = tokens[prompt.len()..].iter().map(|token| token.logprobs.as_ref().unwrap().chosen).sum::<f32>();
+            assert!((own - beam.logprob).abs() < 1e-3, "{own} {}", beam.logprob);
+        }
+    }
+    let wide = BeamSearch { prompt, width: 11, max_tokens: 6, length_penalty: 1.0 };
+    assert!(engine.beam_search(&wide).unwrap_err().to_string().contains("width"));
 }

@@ -24,6 +24,7 @@
 //! | [`quantized`] | products of bytes: blocks of small whole numbers with scales, for inference |
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
+//! | [`sampling`] | over a row of logits, for drawing a token |
 //! | [`optim`], [`quantize`] | AdamW and Muon; int8 weights |
 //! | [`bf16`], [`formats`] | rounding to bf16; to fp16, and to fp8 with scales |
 //! | [`blocks`] | weights as small integers with scales, as GGUF files hold them |
@@ -52,6 +53,7 @@ pub mod quantize;
 pub mod quantized;
 pub mod reference;
 pub mod rotary;
+pub mod sampling;
 mod simd;
 #[cfg(test)]
 mod testing;

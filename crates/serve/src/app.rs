@@ -21,3 +21,10 @@ pub(crate) struct App {
     /// Seconds since 1970.
     pub(crate) started_unix_s: u64,
 }
+
+/// A word that differs from process to process.
+pub(crate) fn process_entropy() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    static WORD: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| RandomState::new().hash_one(0u8));
+    *WORD
+}

@@ -41,6 +41,7 @@ enum Endpoint {
     Models,
     Model,
     Completions,
+    Chat,
 }
 
 /// Every route there is.
@@ -52,6 +53,7 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/v1/models", access: Access::Key, endpoint: Endpoint::Models },
     Route { method: "GET", path: "/v1/models/{id}", access: Access::Key, endpoint: Endpoint::Model },
     Route { method: "POST", path: "/v1/completions", access: Access::Key, endpoint: Endpoint::Completions },
+    Route { method: "POST", path: "/v1/chat/completions", access: Access::Key, endpoint: Endpoint::Chat },
 ];
 
 impl Route {
@@ -65,6 +67,7 @@ impl Route {
             Endpoint::Models => on(method, models::list),
             Endpoint::Model => on(method, models::one),
             Endpoint::Completions => on(method, completions::complete),
+            Endpoint::Chat => on(method, completions::chat),
         }
     }
 

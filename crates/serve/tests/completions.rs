@@ -4,7 +4,7 @@ mod support;
 
 use luban_engine::EngineOptions;
 use serde_json::{Value, json};
-use support::{MODEL, start, start_default, start_infilling};
+use support::{Bench, MODEL, start, start_default, start_infilling};
 
 fn text(choice: &Value) -> &str {
     choice["text"].as_str().unwrap()
@@ -166,6 +166,132 @@ fn stop_strings_are_cut_off() {
 }
 
 #[test]
+fn answers_keep_to_a_grammar() {
+    let bench = start_default();
+    let schema = json!({
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 12}, "count": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "required": ["name", "count"],
+        "additionalProperties": false,
+    });
+    let formats = [
+        json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}),
+        json!({"structured_outputs": {"json": schema}}),
+        json!({"guided_json": schema.to_string()}),
+    ];
+    for (seed, format) in formats.into_iter().enumerate() {
+        let mut body = json!({"prompt": "fn", "max_tokens": 200, "seed": seed, "n": 2});
+        body.as_object_mut().unwrap().extend(format.as_object().unwrap().clone());
+        for choice in bench.complete(&body).json()["choices"].as_array().unwrap() {
+            assert_eq!(choice["finish_reason"], "stop", "{choice}");
+            let answer: Value = serde_json::from_str(text(choice)).unwrap();
+            assert!(answer["name"].as_str().unwrap().chars().count() <= 12);
+            assert!((0..100).contains(&answer["count"].as_i64().unwrap()));
+        }
+    }
+    let ask = |field: &str, value: Value| {
+        let reply = bench.complete(&json!({"prompt": "fn", "max_tokens": 60, "seed": 1, field: value}));
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.json()["choices"][0].clone()
+    };
+    for _ in 0..2 {
+        assert!(["yes", "no (really)"].contains(&text(&ask("guided_choice", json!(["yes", "no (really)"])))));
+    }
+    let digits = ask("guided_regex", json!("[0-9]{3}-[0-9]{2}"));
+    assert!(text(&digits).len() == 6 && digits["finish_reason"] == "stop", "{digits}");
+    let list = ask("guided_grammar", json!("start: NUMBER (\", \" NUMBER){2}\nNUMBER: /[0-9]{1,3}/"));
+    assert_eq!(text(&list).split(", ").filter(|number| number.parse::<u16>().is_ok()).count(), 3, "{list}");
+    let object = ask("response_format", json!({"type": "json_object"}));
+    assert!(text(&object).starts_with('{'), "{object}");
+    // What is cut says so.
+    let body = json!({"prompt": "fn", "max_tokens": 3, "seed": 1, "guided_regex": "[0-9]{300}"});
+    assert_eq!(bench.complete(&body).json()["choices"][0]["finish_reason"], "length");
+    let reply = bench.complete(&json!({"prompt": "fn", "guided_regex": "a", "guided_choice": ["b"]}));
+    assert_eq!((reply.status, &reply.error()["param"]), (400, &json!("guided_choice")));
+}
+
+#[test]
+fn an_unsupported_schema_is_refused_by_name() {
+    let bench = start_default();
+    let schema = json!({"type": "object", "unevaluatedProperties": false});
+    let reply = bench.complete(&json!({"prompt": "x", "guided_json": schema}));
+    assert_eq!(reply.status, 400);
+    assert!(reply.error()["message"].as_str().unwrap().contains("unevaluatedProperties"), "{}", reply.body);
+}
+
+#[test]
+fn penalties_and_biases_change_answers() {
+    let bench = start_default();
+    let ask = |fields: Value| {
+        let mut body = json!({"prompt": "fn", "max_tokens": 30, "temperature": 0, "logprobs": 0});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        bench.complete(&body).json()["choices"][0]["logprobs"]["tokens"].clone()
+    };
+    let plain = ask(json!({}));
+    let often = |tokens: &Value| {
+        let mut tokens: Vec<String> = tokens.as_array().unwrap().iter().map(Value::to_string).collect();
+        tokens.sort();
+        let all = tokens.len();
+        tokens.dedup();
+        all - tokens.len()
+    };
+    assert_eq!(ask(json!({"frequency_penalty": 0, "repetition_penalty": 1, "dry_multiplier": 0})), plain);
+    assert!(often(&ask(json!({"repetition_penalty": 50}))) < often(&plain));
+    assert!(often(&ask(json!({"dry_multiplier": 50, "dry_allowed_length": 1}))) < often(&plain));
+    let tokenizer = bench.server.engine().tokenizer();
+    let first = tokenizer.encode(plain[0].as_str().unwrap()).unwrap()[0];
+    assert_ne!(ask(json!({"logit_bias": {first.to_string(): -100}}))[0], plain[0]);
+}
+
+/// Each value is refused with the name of its field.
+fn assert_named(bench: &Bench, wrong: &[(&str, Value)]) {
+    for (field, value) in wrong {
+        let reply = bench.complete(&json!({"prompt": "x", (*field): value}));
+        assert_eq!(reply.status, 400, "{field} {value}: {}", reply.body);
+        assert_eq!(reply.error()["param"], *field, "{}", reply.body);
+        assert_eq!(reply.error()["type"], "invalid_request_error");
+    }
+}
+
+#[test]
+fn fields_of_sampling_and_grammars_out_of_range_are_named() {
+    let wrong = [
+        ("presence_penalty", json!(2.5)),
+        ("frequency_penalty", json!(3)),
+        ("repetition_penalty", json!(0)),
+        ("repetition_penalty", json!("much")),
+        ("logit_bias", json!([5])),
+        ("logit_bias", json!({"5": 101})),
+        ("logit_bias", json!({"1000000": 1})),
+        ("logit_bias", json!({"five": 1})),
+        ("min_p", json!(1.5)),
+        ("typical_p", json!(-0.1)),
+        ("xtc_probability", json!(2)),
+        ("xtc_threshold", json!(-1)),
+        ("dry_multiplier", json!(-1)),
+        ("dry_base", json!(0.5)),
+        ("dry_allowed_length", json!(0)),
+        ("dry_penalty_last_n", json!(-2)),
+        ("dry_sequence_breakers", json!("x")),
+        ("dry_sequence_breakers", json!([""])),
+        ("response_format", json!("json")),
+        ("response_format", json!({"type": "xml"})),
+        ("response_format", json!({"type": "json_schema"})),
+        ("response_format", json!({"type": "json_schema", "json_schema": {"schema": {"not": {}}}})),
+        ("structured_outputs", json!({"json": {}, "regex": "a"})),
+        ("structured_outputs", json!({"yaml": {}})),
+        ("guided_json", json!("{")),
+        ("guided_json", json!(5)),
+        ("guided_regex", json!("(")),
+        ("guided_regex", json!(5)),
+        ("guided_choice", json!([])),
+        ("guided_choice", json!(["a", 5])),
+        ("guided_grammar", json!("start: missing")),
+    ];
+    assert_named(&start_default(), &wrong);
+}
+
+#[test]
 fn fields_out_of_range_are_named() {
     let bench = start_default();
     let wrong = [
@@ -205,21 +331,16 @@ fn fields_out_of_range_are_named() {
         ("stop", json!("x".repeat(2000))),
         ("suffix", json!("}")),
         ("best_of", json!(3)),
-        ("presence_penalty", json!(0.5)),
-        ("frequency_penalty", json!(3)),
-        ("logit_bias", json!({"5": 1})),
         ("model", json!(5)),
         ("user", json!({})),
     ];
-    for (field, value) in wrong {
-        let reply = bench.complete(&json!({"prompt": "x", field: value}));
-        assert_eq!(reply.status, 400, "{field} {value}: {}", reply.body);
-        assert_eq!(reply.error()["param"], field, "{}", reply.body);
-        assert_eq!(reply.error()["type"], "invalid_request_error");
-    }
+    assert_named(&bench, &wrong);
     let accepted = json!({
-        "prompt": "x", "user": "someone", "best_of": 1, "presence_penalty": 0, "logit_bias": {}, "suffix": null,
-        "stop": null, "max_tokens": null, "top_k": -1, "something_new": {"deep": [1, 2]}, "n": null, "top_p": 0,
+        "prompt": "x", "user": "someone", "best_of": 1, "presence_penalty": 0.5, "logit_bias": {"5": -100}, "suffix": null,
+        "stop": null, "max_tokens": null, "top_k": -1, "min_p": 0.1, "typical_p": 0.9, "xtc_probability": 0.5,
+        "xtc_threshold": 0.1, "dry_multiplier": 0.8, "dry_base": 1.75, "dry_allowed_length": 2, "dry_penalty_last_n": -1,
+        "dry_sequence_breakers": ["\n"], "repetition_penalty": 1.1, "frequency_penalty": 0.5,
+        "response_format": {"type": "text"}, "something_new": {"deep": [1, 2]}, "n": null, "top_p": 0,
         "stream": false,
     });
     let reply = bench.complete(&accepted);

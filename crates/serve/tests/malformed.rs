@@ -15,7 +15,9 @@ const SEED: u64 = 20_260_101;
 const BODIES: &[&str] = &[
     r#"{"model": "tiny-model", "prompt": "fn area", "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "n": 2, "stream": false, "logprobs": 2, "echo": true, "stop": ["\n", "x"], "seed": 7}"#,
     r#"{"prompt": [1, 2, 3], "max_tokens": 3, "stream": true, "stream_options": {"include_usage": true}}"#,
-    r#"{"prompt": ["a", "b"], "max_tokens": 2, "top_k": 3, "logit_bias": {}, "user": "someone", "best_of": 1}"#,
+    r#"{"prompt": ["a", "b"], "max_tokens": 2, "top_k": 3, "logit_bias": {"5": 1.5}, "user": "someone", "best_of": 1, "min_p": 0.1, "dry_multiplier": 0.5, "xtc_probability": 0.5}"#,
+    r##"{"prompt": "a", "max_tokens": 4, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object", "properties": {"a": {"enum": [1, "x", null]}, "b": {"type": "array", "items": {"$ref": "#"}, "maxItems": 3}}}}}}"##,
+    r#"{"prompt": "a", "max_tokens": 4, "structured_outputs": {"regex": "(a|b)+[0-9]{2,5}x?"}}"#,
 ];
 const PIECES: &[&str] = &[
     "null",
@@ -95,7 +97,7 @@ fn mutated_bodies_never_break_the_server() {
     let requests = support::number("LUBAN_FAULT_REQUESTS", REQUESTS) as u64;
     for number in 0..requests {
         let random = Stream::new(SEED, &[number]);
-        let text = BODIES[(number % 3) as usize];
+        let text = BODIES[number as usize % BODIES.len()];
         let body = if number % 4 == 3 { with_extremes(text, &random) } else { mutate(text, &random) };
         let json = [("content-type", "application/json")];
         let reply = support::ask(bench.address(), "POST", "/v1/completions", &json, &body);

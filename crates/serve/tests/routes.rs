@@ -44,8 +44,8 @@ fn nothing_but_the_sign_of_life_is_let_in_without_a_key() {
         }
     }
     // What is not in the table tells nobody that it is not there.
-    assert_eq!(ask(&bench, "GET", "/v1/chat/completions", None).status, 401);
-    assert_eq!(ask(&bench, "GET", "/v1/chat/completions", Some(KEY)).status, 404);
+    assert_eq!(ask(&bench, "GET", "/v1/audio/speech", None).status, 401);
+    assert_eq!(ask(&bench, "GET", "/v1/audio/speech", Some(KEY)).status, 404);
     assert_eq!(bench.server.engine().stats().finished, 1, "nothing was generated without a key");
 }
 

@@ -59,6 +59,14 @@ pub enum Error {
         /// The library's own words.
         reason: String,
     },
+    /// A grammar that cannot be used, or an answer that cannot go on by it.
+    #[error("the {kind} cannot be used: {why}")]
+    Grammar {
+        /// `JSON schema`, `regular expression`, …
+        kind: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// A training option that makes no sense.
     #[error("{what} is {found}; expected {expected}")]
     Option {

@@ -359,6 +359,11 @@ impl Tokenizer {
         self.spelling.as_ref().is_some_and(|spelling| spelling.space_before)
     }
 
+    /// What makes text of tokens.
+    pub(crate) fn decoder(&self) -> Result<Option<&DecoderWrapper>> {
+        Ok(self.library()?.get_decoder())
+    }
+
     /// What stands before tokens that go on with a word, where the model is WordPiece.
     pub(crate) fn continuing_prefix(&self) -> Option<&str> {
         self.continuing_prefix.as_deref()

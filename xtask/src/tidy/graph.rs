@@ -79,6 +79,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("ed25519-dalek", &["luban-artifact"]),
     ("hyper", &["luban-serve"]),
     ("indicatif", &["luban"]),
+    ("llguidance", &["luban-text"]),
     ("memmap2", &["luban-artifact"]),
     ("ratatui", &["luban"]),
     ("rustix", &["luban-base"]),

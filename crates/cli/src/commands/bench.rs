@@ -41,6 +41,7 @@ pub enum Bench {
     Batch(Batch),
     Encode(Encode),
     Load(Load),
+    Grammar(super::bench_grammar::GrammarBench),
 }
 
 /// Speed of training on known shapes

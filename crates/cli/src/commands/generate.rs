@@ -1,14 +1,16 @@
 //! `luban generate`.
 
 use std::io::{IsTerminal, Read};
+use std::sync::Arc;
 
 use clap::Args;
-use luban_engine::{Engine, EngineOptions, Event, FinishReason, Request, Sampling, Usage};
+use luban_engine::{Answer, Engine, EngineOptions, Event, FinishReason, Request, Usage};
 use luban_flow::models;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::output::{self, Failure, Outcome};
+use crate::sampling::{GrammarOptions, SamplingOptions};
 use crate::session::{Interrupt, Session};
 
 /// Longest prompt that is read from standard input.
@@ -32,21 +34,16 @@ pub struct Options {
     /// Most tokens to write
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_tokens: usize,
-    /// How freely tokens are drawn; 0 always takes the likeliest
-    #[arg(long, value_name = "X", default_value_t = 0.8)]
-    pub temperature: f32,
-    /// Draw among the likeliest tokens that together have this probability
-    #[arg(long, value_name = "X", default_value_t = 0.95)]
-    pub top_p: f32,
-    /// Draw among this many likeliest tokens; 0 for all
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub top_k: usize,
-    /// Decides the draws
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
     /// A text at which to stop; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
+    /// Write so many answers, each with draws of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub n: u16,
+    #[command(flatten)]
+    pub sampling: SamplingOptions,
+    #[command(flatten)]
+    pub grammar: GrammarOptions,
 }
 
 /// What the model wrote.
@@ -65,7 +62,8 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
         Some(prompt) => prompt.clone(),
         None => read_prompt()?,
     };
-    let engine = Engine::load(&dir, EngineOptions { sequences_max: 1, ..EngineOptions::default() })?;
+    let count = usize::from(options.n);
+    let engine = Engine::load(&dir, EngineOptions { sequences_max: count, ..EngineOptions::default() })?;
     let tokens = match &options.suffix {
         None => engine.encode_prompt(&prompt)?,
         Some(suffix) => engine.encode_infilling(&prompt, suffix)?,
@@ -75,36 +73,62 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let request = Request {
         prompt: tokens,
         max_tokens,
-        sampling: options.sampling(),
+        sampling: options.sampling.sampling(),
+        logit_bias: options.sampling.logit_bias.clone(),
+        grammar: options.grammar.grammar()?.map(Arc::new),
         stop: options.stop.clone(),
         ..Request::default()
     };
-    let written = write(&engine, request, &session, !global.json)?;
-    match (global.json, written.reason) {
-        (true, _) => output::json(&json!({
-            "prompt": prompt,
-            "suffix": options.suffix,
-            "text": written.text,
-            "finish_reason": reason(written.reason),
-            "prompt_tokens": written.usage.prompt_tokens,
-            "completion_tokens": written.usage.completion_tokens,
-            "seed": options.seed,
-        })),
-        (false, FinishReason::Cancelled) => Err(Failure::interrupted("stopped")),
-        (false, _) => output::text("\n"),
+    let answers = engine.submit_all(request.choices(count))?;
+    let mut written = Vec::new();
+    for (index, answer) in answers.into_iter().enumerate() {
+        if count > 1 && !global.json {
+            output::text(&format!("{}[{} of {count}]\n", if index > 0 { "\n" } else { "" }, index + 1))?;
+        }
+        let one = write(answer, &session, !global.json)?;
+        if one.reason == FinishReason::Cancelled && !global.json {
+            return Err(Failure::interrupted("stopped"));
+        }
+        if !global.json {
+            output::text("\n")?;
+        }
+        written.push(one);
+    }
+    match global.json {
+        true => output::json(&options.json(&prompt, &written)),
+        false => Ok(()),
     }
 }
 
 impl Options {
-    fn sampling(&self) -> Sampling {
-        Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k, seed: self.seed }
+    /// The first answer, and all of them where there are several.
+    fn json(&self, prompt: &str, written: &[Written]) -> Value {
+        let one = |written: &Written| {
+            json!({
+                "prompt": prompt,
+                "suffix": self.suffix,
+                "text": written.text,
+                "finish_reason": reason(written.reason),
+                "prompt_tokens": written.usage.prompt_tokens,
+                "completion_tokens": written.usage.completion_tokens,
+                "seed": self.sampling.seed,
+            })
+        };
+        let mut answer = written.first().map_or(Value::Null, one);
+        if written.len() > 1 {
+            answer["answers"] = written
+                .iter()
+                .map(|written| json!({"text": written.text, "finish_reason": reason(written.reason)}))
+                .collect();
+        }
+        answer
     }
 }
 
 /// Takes the answer in, showing it as it comes if asked to; Ctrl-C ends it.
-fn write(engine: &Engine, request: Request, session: &Session, show: bool) -> Outcome<Written> {
+fn write(answer: Answer, session: &Session, show: bool) -> Outcome<Written> {
     let mut written = Written { text: String::new(), reason: FinishReason::Cancelled, usage: Usage::default() };
-    for event in engine.submit(request)? {
+    for event in answer {
         let piece = match event {
             Event::Prompt(_) => continue,
             Event::Token { text, .. } => text,

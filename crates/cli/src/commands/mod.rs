@@ -2,6 +2,8 @@
 //! [`Command`], a place in [`CONTENTS`] and an arm of [`run`].
 
 pub mod bench;
+pub mod bench_grammar;
+pub mod chat;
 pub mod completions;
 pub mod convert;
 pub mod data;
@@ -39,7 +41,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Train", &["pretrain", "watch"]),
     ("See it happen", &["scale", "grok"]),
     ("Compress and evaluate", &["quantize", "convert", "eval perplexity", "eval masked", "eval logits"]),
-    ("Serve and use", &["generate", "embed", "serve", "pull"]),
+    ("Serve and use", &["chat", "generate", "embed", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
     (
         "Machine",
@@ -53,6 +55,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
             "bench batch",
             "bench encode",
             "bench load",
+            "bench grammar",
             "completions",
         ],
     ),
@@ -79,7 +82,8 @@ pub enum Command {
     /// Measure models
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Eval(eval::Eval),
-    Generate(generate::Options),
+    Chat(Box<chat::Options>),
+    Generate(Box<generate::Options>),
     Embed(embed::Options),
     Serve(serve::Options),
     Pull(pull::Options),
@@ -110,6 +114,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Eval(eval::Eval::Masked(options)) => eval::masked(options, global),
         Command::Eval(eval::Eval::Logits(options)) => logits::run(&options, global),
         Command::Embed(options) => embed::run(&options, global),
+        Command::Chat(options) => chat::run(&options, global),
         Command::Generate(options) => generate::run(&options, global),
         Command::Serve(options) => serve::run(options, global),
         Command::Pull(options) => pull::run(&options, global),
@@ -125,12 +130,13 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Bench(bench::Bench::Batch(options)) => bench::batch(&options, global),
         Command::Bench(bench::Bench::Encode(options)) => bench::encode(&options, global),
         Command::Bench(bench::Bench::Load(options)) => bench::load(&options, global),
+        Command::Bench(bench::Bench::Grammar(options)) => bench_grammar::run(&options, global),
         Command::Completions(options) => completions::run(&options),
     }
 }
 
 /// Reads a text file of bounded length.
-fn read_text(path: &Path, bytes_max: u64) -> Outcome<String> {
+pub fn read_text(path: &Path, bytes_max: u64) -> Outcome<String> {
     let fail = |why: &dyn std::fmt::Display| Failure::new(format!("cannot read {}: {why}", path.display()));
     let size = std::fs::metadata(path).map_err(|error| fail(&error))?.len();
     if size > bytes_max {

@@ -10,7 +10,8 @@ use luban_text::{Tokenizer, TrainOptions};
 use super::*;
 use crate::answer::{Answer, channel};
 use crate::inbox::QueueLimits;
-use crate::request::{FinishReason, Priority, Request, Sampling};
+use crate::request::{FinishReason, Priority, Request};
+use crate::sampling::settings::Sampling;
 
 const VOCAB: usize = 300;
 /// A model that reads this token panics.

@@ -3,7 +3,9 @@
 pub(crate) mod completions;
 pub(crate) mod error;
 pub(crate) mod fields;
+pub(crate) mod grammar;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod page;
+pub(crate) mod sampling;

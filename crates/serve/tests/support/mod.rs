@@ -36,7 +36,7 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 pub const CONTEXT: usize = 4096;
 
 /// Writes a small random model as an artifact, whose tokenizer has further special tokens.
-pub fn write_model(dir: &Path, special: &[&str]) {
+pub fn write_model(dir: &Path, special: &[&str], template: Option<&str>) {
     let texts = (0..50).map(|i| format!("fn area_{i}(width: u32) -> u32 {{ width * {i} }} // 面积\n"));
     let special = special.iter().map(|token| (*token).to_owned()).collect();
     let options = TrainOptions { vocab_size: 300, special, ..TrainOptions::default() };
@@ -56,7 +56,12 @@ pub fn write_model(dir: &Path, special: &[&str]) {
         Ok(WeightData::F32(values))
     })
     .unwrap();
-    for (name, bytes) in tokenizer.hub_files(Some(CONTEXT)) {
+    for (name, mut bytes) in tokenizer.hub_files(Some(CONTEXT)) {
+        if let (Some(template), "tokenizer_config.json") = (template, name) {
+            let mut config: Value = serde_json::from_slice(&bytes).unwrap();
+            config["chat_template"] = template.into();
+            bytes = config.to_string().into_bytes();
+        }
         writer.write(name, &bytes).unwrap();
     }
     writer.commit(&Keys::from_seed(&[7; 32])).unwrap();
@@ -69,19 +74,31 @@ pub struct Bench {
 }
 
 pub fn engine(options: EngineOptions) -> (Engine, tempfile::TempDir) {
-    engine_with(options, &[])
+    engine_with(options, &[], None)
 }
 
-fn engine_with(options: EngineOptions, special: &[&str]) -> (Engine, tempfile::TempDir) {
+fn engine_with(options: EngineOptions, special: &[&str], template: Option<&str>) -> (Engine, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join(MODEL);
-    write_model(&dir, special);
+    write_model(&dir, special, template);
     (Engine::load(&dir, options).unwrap(), folder)
 }
 
 /// Starts a server whose model can be asked for what stands between two texts.
 pub fn start_infilling() -> Bench {
-    let (engine, folder) = engine_with(EngineOptions::default(), &FILL_IN_THE_MIDDLE);
+    let (engine, folder) = engine_with(EngineOptions::default(), &FILL_IN_THE_MIDDLE, None);
+    let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    Bench { server: Server::start(engine, options).unwrap(), _folder: folder }
+}
+
+/// How conversations of the small model are written.
+const TEMPLATE: &str = "{% for tool in tools or [] %}<tool>{{ tool.function.name }}\n{% endfor %}\
+     {% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}\
+     {% if add_generation_prompt %}<assistant>{% endif %}";
+
+/// Starts a server whose model can hold a conversation.
+pub fn start_chat() -> Bench {
+    let (engine, folder) = engine_with(EngineOptions::default(), &[], Some(TEMPLATE));
     let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
     Bench { server: Server::start(engine, options).unwrap(), _folder: folder }
 }
@@ -110,6 +127,11 @@ impl Bench {
     /// Posts a completion request.
     pub fn complete(&self, body: &Value) -> Reply {
         self.post("/v1/completions", &body.to_string())
+    }
+
+    /// Posts a conversation.
+    pub fn chat(&self, body: &Value) -> Reply {
+        self.post("/v1/chat/completions", &body.to_string())
     }
 
     pub fn post(&self, path: &str, body: &str) -> Reply {

@@ -1,21 +1,26 @@
-//! Log-probabilities in the format of the completions API: parallel arrays.
+//! Log-probabilities in the formats of the API: parallel arrays beside completions, a list beside chat messages.
 
 use luban_engine::{Engine, Logprobs, PromptToken};
 use serde_json::{Map, Value, json};
 
-/// The arrays of one choice, or of one chunk of a stream.
+/// The tokens of one choice, or of one chunk of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Arrays {
-    tokens: Vec<String>,
-    token_logprobs: Vec<Option<f32>>,
-    top_logprobs: Vec<Option<Map<String, Value>>>,
-    text_offset: Vec<usize>,
+pub(super) struct Entries {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    text: String,
+    offset: Offset,
+    /// Of the token, and of the likeliest ones; nothing for the first of a prompt.
+    logprobs: Option<(f32, Vec<(String, f32)>)>,
 }
 
 /// Where the next token's text begins, in characters from the start of the choice's text.
 pub(super) type Offset = usize;
 
-impl Arrays {
+impl Entries {
     /// Adds the tokens of a prompt.
     pub(super) fn push_prompt(&mut self, engine: &Engine, tokens: &[PromptToken], offset: &mut Offset) {
         for token in tokens {
@@ -26,29 +31,45 @@ impl Arrays {
     /// Adds one token.
     pub(super) fn push(&mut self, engine: &Engine, id: u32, logprobs: Option<&Logprobs>, offset: &mut Offset) {
         let text = shown(engine, id);
-        self.text_offset.push(*offset);
+        let start = *offset;
         *offset += text.chars().count();
-        self.tokens.push(text);
-        self.token_logprobs.push(logprobs.map(|logprobs| logprobs.chosen));
-        self.top_logprobs.push(logprobs.map(|logprobs| {
-            let entry = |&(id, logprob): &(u32, f32)| (shown(engine, id), json!(finite(logprob)));
-            let mut top: Map<String, Value> = Map::new();
-            // Different tokens may look the same; the likeliest stands for them.
-            for (text, logprob) in logprobs.top.iter().map(entry) {
-                top.entry(text).or_insert(logprob);
-            }
-            top
-        }));
+        let logprobs = logprobs.map(|logprobs| {
+            let top = logprobs.top.iter().map(|&(id, logprob)| (shown(engine, id), finite(logprob)));
+            (finite(logprobs.chosen), top.collect())
+        });
+        self.entries.push(Entry { text, offset: start, logprobs });
     }
 
-    /// The arrays as JSON.
-    pub(super) fn into_json(self) -> Value {
+    /// As completions have them.
+    pub(super) fn into_arrays(self) -> Value {
+        let top = |entry: &Entry| {
+            entry.logprobs.as_ref().map(|(_, top)| {
+                let mut by_text: Map<String, Value> = Map::new();
+                // Different tokens may look the same; the likeliest stands for them.
+                for (text, logprob) in top {
+                    by_text.entry(text.clone()).or_insert(json!(logprob));
+                }
+                by_text
+            })
+        };
         json!({
-            "tokens": self.tokens,
-            "token_logprobs": self.token_logprobs.into_iter().map(|logprob| logprob.map(finite)).collect::<Vec<_>>(),
-            "top_logprobs": self.top_logprobs,
-            "text_offset": self.text_offset,
+            "tokens": self.entries.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>(),
+            "token_logprobs": self.entries.iter().map(|entry| entry.logprobs.as_ref().map(|pair| pair.0)).collect::<Vec<_>>(),
+            "top_logprobs": self.entries.iter().map(top).collect::<Vec<_>>(),
+            "text_offset": self.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(),
         })
+    }
+
+    /// As chat messages have them.
+    pub(super) fn into_list(self) -> Value {
+        let one = |text: &str, logprob: f32| json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()});
+        let entry = |Entry { text, logprobs, .. }: Entry| {
+            let (logprob, top) = logprobs.unwrap_or_default();
+            let mut entry = one(&text, logprob);
+            entry["top_logprobs"] = top.iter().map(|(text, logprob)| one(text, *logprob)).collect();
+            entry
+        };
+        json!({"content": self.entries.into_iter().map(entry).collect::<Vec<_>>(), "refusal": null})
     }
 }
 

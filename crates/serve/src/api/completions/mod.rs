@@ -1,5 +1,8 @@
-//! `POST /v1/completions`: text that continues a prompt, in OpenAI's wire format, whole or as a stream.
+//! `POST /v1/completions` and `/v1/chat/completions`: text that continues a prompt, and the next message of a
+//! conversation, in OpenAI's wire format, whole or as a stream.
 
+mod chat;
+mod format;
 mod logprobs;
 mod request;
 mod response;
@@ -19,26 +22,38 @@ use luban_base::random;
 use luban_engine::Answer;
 use serde_json::{Value, json};
 
+pub(crate) use self::chat::chat;
+use self::format::Format;
 use self::request::Ask;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, read_body};
-use crate::app::App;
+use crate::app::{App, process_entropy};
 
 /// Answers a completion request.
 pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>, ApiError> {
+    answer(app, request, Format::Text, Ask::read).await
+}
+
+/// Answers a request that `read` understands, in a format.
+async fn answer(
+    app: Arc<App>,
+    request: Request,
+    format: Format,
+    read: fn(Fields, &Arc<App>) -> Result<Ask, ApiError>,
+) -> Result<Response<Body>, ApiError> {
     let started = Instant::now();
     let body = read_body(&app, request).await?;
     let asking = Arc::clone(&app);
     // Reading a megabyte of JSON and encoding it takes a while; other connections go on meanwhile.
     let (ask, answers) = tokio::task::spawn_blocking(move || {
-        let ask = Ask::read(Fields::parse(&body)?, &asking)?;
+        let ask = read(Fields::parse(&body)?, &asking)?;
         let answers = asking.engine.submit_all(ask.requests())?;
         Ok::<_, ApiError>((ask, answers))
     })
     .await
     .map_err(|_| ApiError::internal())??;
-    let completion = Completion::new(app, ask, started);
-    match completion.ask.stream {
+    let completion = Completion::new(app, ask, format, started);
+    match completion.ask.terms.stream {
         true => Ok(stream::respond(completion, answers)),
         false => Ok(Json(response::collect(&completion, answers).await?).into_response()),
     }
@@ -48,22 +63,24 @@ pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> R
 struct Completion {
     app: Arc<App>,
     ask: Ask,
+    format: Format,
     id: String,
     created_unix_s: u64,
     started: Instant,
 }
 
 impl Completion {
-    fn new(app: Arc<App>, ask: Ask, started: Instant) -> Self {
-        Self { id: new_id(), created_unix_s: SystemClock::default().unix_s(), app, ask, started }
+    fn new(app: Arc<App>, ask: Ask, format: Format, started: Instant) -> Self {
+        let id = new_id(format.id_prefix());
+        Self { id, created_unix_s: SystemClock::default().unix_s(), app, ask, format, started }
     }
 
     /// The object around some choices.
-    fn object(&self, choices: Vec<Value>) -> Value {
+    fn object(&self, choices: Vec<Value>, stream: bool) -> Value {
         let digest = self.app.engine.info().digest.map(|digest| format!("luban-{}", &digest.to_string()[..12]));
         json!({
             "id": self.id,
-            "object": "text_completion",
+            "object": self.format.object(stream),
             "created": self.created_unix_s,
             "model": self.app.model,
             "system_fingerprint": digest,
@@ -90,23 +107,10 @@ impl Completion {
 }
 
 /// A name that no other answer of this server has.
-fn new_id() -> String {
+fn new_id(prefix: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("cmpl-{:016x}{:08x}", random::mix(process_entropy() ^ random::mix(count)), count as u32)
-}
-
-/// A word that differs from process to process.
-fn process_entropy() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    static WORD: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| RandomState::new().hash_one(0u8));
-    *WORD
-}
-
-/// A seed for a request that names none.
-fn fresh_seed() -> u64 {
-    static COUNT: AtomicU64 = AtomicU64::new(1);
-    random::mix(process_entropy().rotate_left(32) ^ random::mix(COUNT.fetch_add(1, Ordering::Relaxed)))
+    format!("{prefix}-{:016x}{:08x}", random::mix(process_entropy() ^ random::mix(count)), count as u32)
 }
 
 /// The answers of a request, one for each choice.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use luban_base::random;
-use luban_engine::{Request, Sampling};
+use luban_engine::{Grammar, Request};
 use serde_json::Value;
 
-use super::fresh_seed;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
+use crate::api::grammar;
+use crate::api::sampling::Drawing;
 use crate::app::App;
 
 /// Most answers to one prompt.
@@ -22,21 +22,28 @@ const LOGPROBS_MAX: i64 = 5;
 /// Tokens that are generated where the request does not say.
 const MAX_TOKENS_DEFAULT: i64 = 16;
 
-/// A completion request that was checked.
+/// A request for answers that was checked.
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) prompts: Vec<Prompt>,
+    /// Gives the prompt back before the answer.
+    pub(super) echo: bool,
+    /// Alternatives beside each token, where log-probabilities are wanted.
+    pub(super) logprobs: Option<usize>,
+    pub(super) max_tokens: usize,
+    pub(super) terms: Terms,
+}
+
+/// What requests for completions and for chat messages say in the same words.
+#[derive(Debug)]
+pub(super) struct Terms {
     /// Answers to each prompt.
     pub(super) n: usize,
     pub(super) stream: bool,
     /// Ends a stream with the token counts.
     pub(super) include_usage: bool,
-    /// Gives the prompt back before the answer.
-    pub(super) echo: bool,
-    /// Alternatives beside each token, where log-probabilities are wanted.
-    pub(super) logprobs: Option<usize>,
-    max_tokens: usize,
-    sampling: Sampling,
+    drawing: Drawing,
+    grammar: Option<Arc<Grammar>>,
     stop: Vec<String>,
 }
 
@@ -47,76 +54,77 @@ pub(super) struct Prompt {
     pub(super) tokens: Vec<u32>,
 }
 
-impl Ask {
+impl Terms {
     /// Checks every field that is known; others are ignored, as OpenAI's clients expect.
-    pub(super) fn read(mut fields: Fields, app: &Arc<App>) -> Result<Self, ApiError> {
+    pub(super) fn read(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
         if let Some(model) = fields.text("model")? {
             app.check_model(model)?;
         }
-        refuse_unsupported(&fields)?;
         fields.text("user")?;
-        let context = app.engine.info().context as i64;
-        let (echo, stream) = (fields.flag("echo")?, fields.flag("stream")?);
-        let least = i64::from(!echo);
-        let max_tokens = fields.integer("max_tokens", least..=context)?;
-        // More than the queue holds would be turned away for ever.
-        let choices_max = CHOICES_MAX.min(app.engine.queue_max());
-        let n = fields.integer("n", 1..=N_MAX.min(choices_max as i64))?.unwrap_or(1) as usize;
-        let suffix = suffix(&fields, echo)?;
-        let ask = Self {
+        let stream = fields.flag("stream")?;
+        let n = fields.integer("n", 1..=N_MAX.min(choices_max(app) as i64))?.unwrap_or(1) as usize;
+        Ok(Self {
             n,
             stream,
-            include_usage: include_usage(&fields, stream)?,
+            include_usage: include_usage(fields, stream)?,
+            drawing: Drawing::read(fields, app.engine.info().vocab)?,
+            grammar: grammar::read(fields, app)?,
+            stop: stops(fields.take("stop"))?,
+        })
+    }
+}
+
+/// Most answers of a request: more than the queue holds would be turned away for ever.
+fn choices_max(app: &App) -> usize {
+    CHOICES_MAX.min(app.engine.queue_max())
+}
+
+impl Ask {
+    /// Reads a request for completions.
+    pub(super) fn read(mut fields: Fields, app: &Arc<App>) -> Result<Self, ApiError> {
+        refuse_unsupported(&fields)?;
+        let context = app.engine.info().context as i64;
+        let echo = fields.flag("echo")?;
+        let max_tokens = fields.integer("max_tokens", i64::from(!echo)..=context)?;
+        let suffix = suffix(&fields, echo)?;
+        let terms = Terms::read(&mut fields, app)?;
+        Ok(Self {
             echo,
             logprobs: fields.integer("logprobs", 0..=LOGPROBS_MAX)?.map(|count| count as usize),
             max_tokens: max_tokens.unwrap_or(MAX_TOKENS_DEFAULT.min(context)) as usize,
-            sampling: sampling(&fields)?,
-            stop: stops(fields.take("stop"))?,
-            prompts: prompts(fields.take("prompt"), choices_max / n, &Asked { suffix, app })?,
-        };
-        Ok(ask)
+            prompts: prompts(fields.take("prompt"), choices_max(app) / terms.n, &Asked { suffix, app })?,
+            terms,
+        })
     }
 
     /// What the engine is asked, a request for each choice: the answers to a prompt stand together.
     pub(super) fn requests(&self) -> Vec<Request> {
-        let choices = self.prompts.iter().flat_map(|prompt| (0..self.n).map(move |index| (prompt, index)));
-        choices
-            .map(|(prompt, index)| {
-                // The first answer is the one that the seed gives alone.
-                let seed = match index {
-                    0 => self.sampling.seed,
-                    _ => random::mix(self.sampling.seed ^ random::mix(index as u64)),
-                };
-                Request {
-                    prompt: prompt.tokens.clone(),
-                    max_tokens: self.max_tokens,
-                    sampling: Sampling { seed, ..self.sampling },
-                    stop: self.stop.clone(),
-                    logprobs: self.logprobs,
-                    prompt_logprobs: self.echo && (self.logprobs.is_some() || self.max_tokens == 0),
-                    ..Request::default()
-                }
-            })
-            .collect()
+        let Drawing { sampling, logit_bias, dry_breakers } = &self.terms.drawing;
+        let request = |prompt: &Prompt| {
+            let request = Request {
+                prompt: prompt.tokens.clone(),
+                max_tokens: self.max_tokens,
+                sampling: *sampling,
+                logit_bias: logit_bias.clone(),
+                grammar: self.terms.grammar.clone(),
+                stop: self.terms.stop.clone(),
+                logprobs: self.logprobs,
+                prompt_logprobs: self.echo && (self.logprobs.is_some() || self.max_tokens == 0),
+                ..Request::default()
+            };
+            let breakers = dry_breakers.clone().unwrap_or_else(|| request.dry_breakers.clone());
+            Request { dry_breakers: breakers, ..request }.choices(self.terms.n)
+        };
+        self.prompts.iter().flat_map(request).collect()
     }
 }
 
 /// Fields of the API that would change the answer and that this server does not have: better a refusal than an
 /// answer to another question.
 fn refuse_unsupported(fields: &Fields) -> Result<(), ApiError> {
-    let unsupported = |name| Err(ApiError::field(name, "is not supported by this server"));
-    for name in ["presence_penalty", "frequency_penalty"] {
-        if fields.number(name, -2.0..=2.0)?.is_some_and(|penalty| penalty != 0.0) {
-            return unsupported(name);
-        }
-    }
-    if fields.integer("best_of", 1..=20)?.is_some_and(|best_of| best_of > 1) {
-        return unsupported("best_of");
-    }
-    match fields.get("logit_bias") {
-        None => Ok(()),
-        Some(Value::Object(bias)) if bias.is_empty() => Ok(()),
-        Some(_) => unsupported("logit_bias"),
+    match fields.integer("best_of", 1..=20)? {
+        Some(best_of) if best_of > 1 => Err(ApiError::field("best_of", "is not supported by this server")),
+        _ => Ok(()),
     }
 }
 
@@ -139,20 +147,6 @@ fn include_usage(fields: &Fields, stream: bool) -> Result<bool, ApiError> {
         },
         Some(_) => Err(ApiError::field("stream_options", "must be an object")),
     }
-}
-
-fn sampling(fields: &Fields) -> Result<Sampling, ApiError> {
-    let top_p = fields.number("top_p", 0.0..=1.0)?.unwrap_or(1.0) as f32;
-    // −1 is how some clients say "all".
-    let top_k = fields.integer("top_k", -1..=i64::from(i32::MAX))?.unwrap_or(0).max(0) as usize;
-    let seed = fields.integer("seed", i64::MIN..=i64::MAX)?.map_or_else(fresh_seed, |seed| seed as u64);
-    Ok(Sampling {
-        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(1.0) as f32,
-        // No probability at all still leaves the likeliest token.
-        top_p: top_p.max(f32::MIN_POSITIVE),
-        top_k,
-        seed,
-    })
 }
 
 fn stops(value: Option<Value>) -> Result<Vec<String>, ApiError> {

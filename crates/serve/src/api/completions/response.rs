@@ -5,7 +5,8 @@ use std::future::poll_fn;
 use luban_engine::{Event, FinishReason, Usage};
 use serde_json::{Value, json};
 
-use super::logprobs::Arrays;
+use super::format::Piece;
+use super::logprobs::Entries;
 use super::{Answers, Completion};
 use crate::api::error::ApiError;
 
@@ -14,9 +15,9 @@ pub(super) async fn collect(completion: &Completion, answers: Answers) -> Result
     let mut usage = Tally::default();
     let mut choices = Vec::new();
     for (index, mut answer) in answers.into_iter().enumerate() {
-        let prompt = &completion.ask.prompts[index / completion.ask.n];
+        let prompt = &completion.ask.prompts[index / completion.ask.terms.n];
         let mut text = if completion.ask.echo { prompt.text.clone() } else { String::new() };
-        let (mut logprobs, mut offset) = (Arrays::default(), 0);
+        let (mut logprobs, mut offset) = (Entries::default(), 0);
         let engine = &completion.app.engine;
         let reason = loop {
             match poll_fn(|context| answer.poll_next(context)).await {
@@ -32,7 +33,7 @@ pub(super) async fn collect(completion: &Completion, answers: Answers) -> Result
                 }
                 Some(Event::Finished { reason, text: rest, usage: of_answer }) => {
                     text.push_str(&rest);
-                    usage.add(index % completion.ask.n == 0, of_answer);
+                    usage.add(index % completion.ask.terms.n == 0, of_answer);
                     break reason;
                 }
                 Some(Event::Failed(why)) => return Err(completion.failed(&why)),
@@ -42,26 +43,13 @@ pub(super) async fn collect(completion: &Completion, answers: Answers) -> Result
         if reason == FinishReason::Cancelled {
             return Err(ApiError::shutting_down());
         }
-        choices.push(json!({
-            "text": text,
-            "index": index,
-            "logprobs": completion.ask.logprobs.map(|_| logprobs.into_json()),
-            "finish_reason": spelled(reason),
-        }));
+        let logprobs = completion.ask.logprobs.map(|_| logprobs);
+        choices.push(completion.format.choice(Piece { index, text, logprobs, reason: Some(reason), first: true }));
     }
     completion.note_end();
-    let mut object = completion.object(choices);
+    let mut object = completion.object(choices, false);
     object["usage"] = usage.to_json();
     Ok(object)
-}
-
-/// A finish reason in the API's words.
-pub(super) fn spelled(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::Cancelled => "cancelled",
-    }
 }
 
 /// Token counts of a whole request.

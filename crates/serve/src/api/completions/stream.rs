@@ -9,10 +9,11 @@ use axum::http::Response;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use futures_util::stream;
 use luban_engine::{Answer, Event, FinishReason};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::logprobs::{Arrays, Offset};
-use super::response::{Tally, spelled};
+use super::format::Piece;
+use super::logprobs::{Entries, Offset};
+use super::response::Tally;
 use super::{Answers, Completion};
 use crate::api::error::ApiError;
 
@@ -53,9 +54,11 @@ struct Choice {
     answer: Option<Answer>,
     offset: Offset,
     /// Logprobs of tokens that stand in no chunk yet.
-    logprobs: Arrays,
+    logprobs: Entries,
     /// The prompt, where it is given back and was not yet.
     echo: Option<String>,
+    /// Nothing of it was written yet.
+    first: bool,
 }
 
 impl Streaming {
@@ -64,8 +67,9 @@ impl Streaming {
         let choice = |(index, answer): (usize, Answer)| Choice {
             answer: Some(answer),
             offset: 0,
-            logprobs: Arrays::default(),
-            echo: ask.echo.then(|| ask.prompts[index / ask.n].text.clone()),
+            logprobs: Entries::default(),
+            echo: ask.echo.then(|| ask.prompts[index / ask.terms.n].text.clone()),
+            first: true,
         };
         let choices = answers.into_iter().enumerate().map(choice).collect();
         Self { completion, choices, usage: Tally::default(), end: End::Open }
@@ -102,11 +106,11 @@ impl Streaming {
                     choice.logprobs.push(engine, id, logprobs.as_ref(), &mut choice.offset);
                 }
                 // Tokens whose text is held back travel with the next one.
-                (!text.is_empty() || choice.echo.is_some()).then(|| self.chunk(index, text, None))
+                (!text.is_empty() || choice.first).then(|| self.chunk(index, text, None))
             }
             Event::Finished { reason: FinishReason::Cancelled, .. } => Some(self.fail(ApiError::shutting_down())),
             Event::Finished { reason, text, usage } => {
-                self.usage.add(index.is_multiple_of(self.completion.ask.n), usage);
+                self.usage.add(index.is_multiple_of(self.completion.ask.terms.n), usage);
                 Some(self.chunk(index, text, Some(reason)))
             }
             Event::Failed(why) => Some(self.fail(self.completion.failed(&why))),
@@ -116,15 +120,11 @@ impl Streaming {
     fn chunk(&mut self, index: usize, text: String, reason: Option<FinishReason>) -> String {
         let choice = &mut self.choices[index];
         let text = choice.echo.take().unwrap_or_default() + &text;
-        let logprobs = self.completion.ask.logprobs.map(|_| std::mem::take(&mut choice.logprobs).into_json());
-        let choice = json!({
-            "text": text,
-            "index": index,
-            "logprobs": logprobs,
-            "finish_reason": reason.map(spelled),
-        });
-        let mut object = self.completion.object(vec![choice]);
-        if self.completion.ask.include_usage {
+        let logprobs = self.completion.ask.logprobs.map(|_| std::mem::take(&mut choice.logprobs));
+        let first = std::mem::replace(&mut choice.first, false);
+        let choice = self.completion.format.chunk(Piece { index, text, logprobs, reason, first });
+        let mut object = self.completion.object(vec![choice], true);
+        if self.completion.ask.terms.include_usage {
             object["usage"] = Value::Null;
         }
         data(&object)
@@ -141,12 +141,12 @@ impl Streaming {
     fn write_end(&mut self) -> Option<String> {
         if self.end == End::Open {
             self.completion.note_end();
-            self.end = if self.completion.ask.include_usage { End::Usage } else { End::Done };
+            self.end = if self.completion.ask.terms.include_usage { End::Usage } else { End::Done };
         }
         match self.end {
             End::Usage => {
                 self.end = End::Done;
-                let mut object = self.completion.object(Vec::new());
+                let mut object = self.completion.object(Vec::new(), true);
                 object["usage"] = self.usage.to_json();
                 Some(data(&object))
             }

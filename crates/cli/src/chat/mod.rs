@@ -1,0 +1,7 @@
+//! A conversation in the terminal.
+
+pub mod conversation;
+pub mod line;
+pub mod order;
+pub mod settings;
+pub mod terminal;
