@@ -84,8 +84,8 @@ impl Submission {
             return true;
         }
         match self.siblings.pop() {
-            Some(Submission { request, reply, .. }) => {
-                (self.request, self.reply) = (request, reply);
+            Some(Submission { request, chooser, reply, .. }) => {
+                (self.request, self.chooser, self.reply) = (request, chooser, reply);
                 true
             }
             None => false,

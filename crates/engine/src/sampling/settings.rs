@@ -115,6 +115,12 @@ impl Sampling {
     }
 }
 
+impl Default for Sampling {
+    fn default() -> Self {
+        Self::GREEDY
+    }
+}
+
 /// Strings that end a repetition for DRY where a request does not say: the ends of lines and of what is said.
 pub fn default_dry_breakers() -> Vec<String> {
     ["\n", ":", "\"", "*"].map(str::to_owned).to_vec()
