@@ -333,7 +333,7 @@ fn models_that_cannot_generate_are_refused() {
 #[test]
 fn answers_that_keep_to_a_grammar_do_so_in_any_company() {
     let engine = engine(EngineOptions::default());
-    let grammar = std::sync::Arc::new(Grammar::Regex("[a-z]{2,4}(, [a-z]{2,4}){1,3}".into()));
+    let grammar = Arc::new(Grammar::Regex("[a-z]{2,4}(, [a-z]{2,4}){1,3}".into()));
     let ask = |seed| Request {
         grammar: Some(grammar.clone()),
         max_tokens: 100,

@@ -41,7 +41,8 @@ fn a_stream_of_messages_says_what_the_whole_one_says() {
     let whole = bench.chat(&body).json();
     body["stream"] = true.into();
     body["stream_options"] = json!({"include_usage": true});
-    let events = bench.chat(&body).events();
+    let reply = bench.chat(&body);
+    let events = reply.events();
     let (done, events) = events.split_last().unwrap();
     assert_eq!(*done, "[DONE]");
     let mut chunks: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();

@@ -6,10 +6,10 @@ use luban_engine::EngineOptions;
 use luban_serve::routes::{Access, TABLE};
 use luban_serve::{ApiKeys, Error, ServeOptions, Server};
 use serde_json::json;
-use support::{Bench, KEY, MODEL, Reply, start, start_default};
+use support::{Bench, KEY, MODEL, Reply, start, start_chat, start_chat_with, start_default};
 
 fn with_keys() -> Bench {
-    start(EngineOptions::default(), |options| options.keys = ApiKeys::new([KEY]).unwrap())
+    start_chat_with(|options| options.keys = ApiKeys::new([KEY]).unwrap())
 }
 
 /// A request that the route would answer.
@@ -17,7 +17,11 @@ fn ask(bench: &Bench, method: &str, path: &str, key: Option<&str>) -> Reply {
     let authorization = key.map(|key| format!("Bearer {key}"));
     let mut headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
     headers.push(("content-type", "application/json"));
-    let body = if method == "POST" { r#"{"prompt": "fn", "max_tokens": 1}"# } else { "" };
+    let body = match method {
+        "POST" if path.contains("/chat/") => r#"{"messages": [{"role": "user", "content": "fn"}], "max_tokens": 1}"#,
+        "POST" => r#"{"prompt": "fn", "max_tokens": 1}"#,
+        _ => "",
+    };
     bench.ask(method, &path.replace("{id}", MODEL), &headers, body)
 }
 
@@ -46,12 +50,12 @@ fn nothing_but_the_sign_of_life_is_let_in_without_a_key() {
     // What is not in the table tells nobody that it is not there.
     assert_eq!(ask(&bench, "GET", "/v1/audio/speech", None).status, 401);
     assert_eq!(ask(&bench, "GET", "/v1/audio/speech", Some(KEY)).status, 404);
-    assert_eq!(bench.server.engine().stats().finished, 1, "nothing was generated without a key");
+    assert_eq!(bench.server.engine().stats().finished, 2, "nothing was generated without a key");
 }
 
 #[test]
 fn without_keys_local_requests_are_let_in() {
-    let bench = start_default();
+    let bench = start_chat();
     for route in TABLE {
         assert_eq!(ask(&bench, route.method, route.path, None).status, 200, "{}", route.path);
     }

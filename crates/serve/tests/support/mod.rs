@@ -98,8 +98,14 @@ const TEMPLATE: &str = "{% for tool in tools or [] %}<tool>{{ tool.function.name
 
 /// Starts a server whose model can hold a conversation.
 pub fn start_chat() -> Bench {
+    start_chat_with(|_| {})
+}
+
+/// The same with other options.
+pub fn start_chat_with(change: impl FnOnce(&mut ServeOptions)) -> Bench {
     let (engine, folder) = engine_with(EngineOptions::default(), &[], Some(TEMPLATE));
-    let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    let mut options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    change(&mut options);
     Bench { server: Server::start(engine, options).unwrap(), _folder: folder }
 }
 
