@@ -21,8 +21,8 @@
 
 mod answer;
 mod backend;
-pub mod bench;
 mod beam;
+pub mod bench;
 mod blocks;
 mod chat;
 mod embedder;

@@ -204,12 +204,48 @@ mod tests {
     fn keys_edit_where_the_cursor_is() {
         let none = Lines::default();
         let is = |found: (String, String), text: &str, before: &str| assert_eq!(found, (text.into(), before.into()));
-        is(typed("hello", &none, |line| { let _ = (line.step(-2), line.insert('X')); }), "helXlo", "helX");
-        is(typed("hello", &none, |line| { let _ = (line.home(), line.delete(), line.step(-9)); }), "ello", "");
-        is(typed("one two, three", &none, |line| { let _ = (line.word(false), line.delete_word()); }), "one three", "one ");
-        is(typed("one two", &none, |line| { let _ = (line.home(), line.word(true), line.delete_after()); }), "one", "one");
-        is(typed("one two", &none, |line| { let _ = (line.word(false), line.delete_before()); }), "two", "");
-        is(typed("诗词", &none, |line| { let _ = (line.backspace(), line.paste("\u{1b}歌\n")); }), "诗歌\n", "诗歌\n");
+        is(
+            typed("hello", &none, |line| {
+                let _ = (line.step(-2), line.insert('X'));
+            }),
+            "helXlo",
+            "helX",
+        );
+        is(
+            typed("hello", &none, |line| {
+                let _ = (line.home(), line.delete(), line.step(-9));
+            }),
+            "ello",
+            "",
+        );
+        is(
+            typed("one two, three", &none, |line| {
+                let _ = (line.word(false), line.delete_word());
+            }),
+            "one three",
+            "one ",
+        );
+        is(
+            typed("one two", &none, |line| {
+                let _ = (line.home(), line.word(true), line.delete_after());
+            }),
+            "one",
+            "one",
+        );
+        is(
+            typed("one two", &none, |line| {
+                let _ = (line.word(false), line.delete_before());
+            }),
+            "two",
+            "",
+        );
+        is(
+            typed("诗词", &none, |line| {
+                let _ = (line.backspace(), line.paste("\u{1b}歌\n"));
+            }),
+            "诗歌\n",
+            "诗歌\n",
+        );
         is(typed("", &none, |line| assert_eq!(line.backspace(), Typed::Nothing)), "", "");
     }
 
