@@ -195,7 +195,9 @@ mod tests {
 
     fn typed(text: &str, before: &Lines, keys: impl FnOnce(&mut Line<'_>)) -> (String, String) {
         let mut line = Line::new(before);
-        text.chars().for_each(|character| drop(line.insert(character)));
+        for character in text.chars() {
+            let _ = line.insert(character);
+        }
         keys(&mut line);
         (line.text(), line.text_before_cursor())
     }
