@@ -61,6 +61,8 @@ pub(crate) struct Live {
     text: Stream,
     stops: StopMatcher,
     chooser: Chooser,
+    /// How it ended, not yet told.
+    ending: Option<Event>,
 }
 
 /// Whether a sequence goes on.
@@ -70,7 +72,7 @@ pub(crate) enum Progress {
     Going,
     /// Its answer is complete.
     Finished,
-    /// It failed; the asker was told.
+    /// It failed.
     Failed,
 }
 
@@ -96,6 +98,7 @@ impl Live {
             siblings,
             ticket,
             rank,
+            ending: None,
         }
     }
 
@@ -398,23 +401,30 @@ impl Live {
 
     fn finish(&mut self, reason: FinishReason, text: String) -> Progress {
         let usage = Usage { prompt_tokens: self.request.prompt.len(), completion_tokens: self.generated() };
-        self.reply.send(Event::Finished { reason, text, usage });
+        self.ending = Some(Event::Finished { reason, text, usage });
         Progress::Finished
     }
 
     /// Ends the answers because the engine does.
     pub(crate) fn cut_off(&mut self) {
-        for sibling in &self.siblings {
+        for sibling in self.siblings.drain(..) {
             sibling.reply.send(Event::Failed("the engine shut down before the request was begun".into()));
         }
         self.finish_text(FinishReason::Cancelled);
     }
 
-    /// Tells the askers what went wrong.
-    pub(crate) fn fail(&self, why: String) {
+    /// Ends the answers by what went wrong.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.ending = Some(Event::Failed(why));
+    }
+
+    /// Tells the askers how it ended. By then all is counted and given back: who has an answer finds it in the
+    /// figures, and a place for the next request.
+    pub(crate) fn tell_ending(self) {
+        let Some(ending) = self.ending else { return };
         for sibling in &self.siblings {
-            sibling.reply.send(Event::Failed(why.clone()));
+            sibling.reply.send(ending.clone());
         }
-        self.reply.send(Event::Failed(why));
+        self.reply.send(ending);
     }
 }

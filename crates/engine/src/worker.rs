@@ -91,6 +91,8 @@ pub(crate) struct Worker<B> {
     paused: Vec<Live>,
     /// New ones that part from another in this step, and how they go on.
     parted: Vec<(Live, Progress)>,
+    /// Those that have ended in this step, to be told so.
+    ended: Vec<Live>,
     /// Sequences admitted so far.
     tickets: u64,
     /// Blocks to be copied, from and to.
@@ -129,6 +131,7 @@ impl<B: Backend> Worker<B> {
             live: Vec::new(),
             paused: Vec::new(),
             parted: Vec::new(),
+            ended: Vec::new(),
             tickets: 0,
             copies: Vec::new(),
             sampler: Sampler::default(),
@@ -240,17 +243,21 @@ impl<B: Backend> Worker<B> {
         Ok(())
     }
 
-    /// Retires what has ended.
+    /// Retires what has ended, and tells the askers when all is counted.
     fn settle(&mut self, progress: &[Progress]) {
         for index in (0..progress.len()).rev() {
             self.count(progress[index], self.live[index].answers());
             match progress[index] {
                 Progress::Going => {}
-                Progress::Finished => self.retire(index),
+                Progress::Finished => {
+                    let ended = self.retire(index);
+                    self.ended.push(ended);
+                }
                 Progress::Failed => {
                     // Nobody is to find what a failed sequence left.
                     self.blocks.discard_all(&mut self.live[index].blocks);
-                    self.retire(index);
+                    let ended = self.retire(index);
+                    self.ended.push(ended);
                 }
             }
         }
@@ -263,9 +270,14 @@ impl<B: Backend> Worker<B> {
             sequence.give_back_blocks(&mut self.blocks);
             match progress {
                 Progress::Going => self.paused.push(sequence),
-                Progress::Finished | Progress::Failed => self.inbox.settle(sequence.tenant(), sequence.unused()),
+                Progress::Finished | Progress::Failed => {
+                    self.inbox.settle(sequence.tenant(), sequence.unused());
+                    self.ended.push(sequence);
+                }
             }
         }
+        self.publish();
+        self.ended.drain(..).for_each(Live::tell_ending);
     }
 
     fn count(&self, progress: Progress, answers: usize) {
@@ -277,11 +289,12 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Takes a sequence out; the others keep their order.
-    fn retire(&mut self, index: usize) {
+    fn retire(&mut self, index: usize) -> Live {
         let mut sequence = self.live.remove(index);
         self.blocks.release_all(&mut sequence.blocks);
         self.inbox.settle(sequence.tenant(), sequence.unused());
         (1..sequence.answers()).for_each(|_| self.inbox.settle(sequence.tenant(), 0));
+        sequence
     }
 
     fn publish(&self) {
@@ -304,8 +317,10 @@ impl<B: Backend> Worker<B> {
             stats::add(&self.counters.cancelled, sequence.answers() as u64);
             sequence.cut_off();
             self.blocks.release_all(&mut sequence.blocks);
+            self.ended.push(sequence);
         }
         self.publish();
+        self.ended.drain(..).for_each(Live::tell_ending);
     }
 }
 

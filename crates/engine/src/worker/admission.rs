@@ -28,7 +28,7 @@ impl<B: Backend> Worker<B> {
             }
             if sequence.is_abandoned() {
                 stats::add(&self.counters.cancelled, 1);
-                self.retire(index);
+                drop(self.retire(index));
             }
         }
         for index in (0..self.paused.len()).rev().filter(|&index| self.paused[index].is_abandoned()).collect::<Vec<_>>()

@@ -1,6 +1,5 @@
 //! The worker against a model that is a formula, so that every fault can be made to happen.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use luban_base::progress::Silent;
@@ -27,7 +26,7 @@ struct Formula {
     cache: Vec<[u64; 64]>,
     logits: Vec<f32>,
     /// Sequences in the largest step.
-    widest: Arc<Mutex<usize>>,
+    widest: usize,
     /// Tokens read.
     read: usize,
     reads: Reads,
@@ -54,9 +53,7 @@ fn logits(sum: u64) -> impl Iterator<Item = f32> {
 
 impl Backend for Formula {
     fn step(&mut self, work: &[Work<'_>]) -> Result<&[f32], Error> {
-        let mut widest = self.widest.lock().unwrap();
-        *widest = work.len().max(*widest);
-        drop(widest);
+        self.widest = work.len().max(self.widest);
         for (index, piece) in work.iter().enumerate() {
             let end = piece.first_position + piece.tokens.len();
             let written = &piece.blocks[piece.first_position / 64..end.div_ceil(64)];
@@ -113,7 +110,6 @@ impl Backend for Formula {
 struct Bench {
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
-    widest: Arc<Mutex<usize>>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -129,9 +125,9 @@ fn worker(step_tokens_max: usize) -> Worker<Formula> {
 
 fn guessing(step_tokens_max: usize, reads: Reads, speculation: Speculation) -> Worker<Formula> {
     let cache = vec![[0; 64]; BLOCKS];
-    let (draft_cache, widest) = (cache.clone(), Arc::default());
+    let draft_cache = cache.clone();
     Worker::new(Parts {
-        backend: Formula { cache, logits: Vec::new(), widest, read: 0, reads, draft_cache },
+        backend: Formula { cache, logits: Vec::new(), widest: 0, read: 0, reads, draft_cache },
         blocks_total: BLOCKS,
         common: Common { tokenizer: tokenizer(), ends: vec![0], context: 256, remembers: true },
         limits: Limits { sequences_max: 4, step_tokens_max, logit_rows_max: 64 },
@@ -168,9 +164,8 @@ fn round(worker: &mut Worker<Formula>) {
 impl Bench {
     fn of(mut worker: Worker<Formula>) -> Self {
         let (inbox, counters) = (Arc::clone(&worker.inbox), Arc::clone(&worker.counters));
-        let widest = Arc::clone(&worker.backend.widest);
         let thread = std::thread::spawn(move || worker.run());
-        Self { inbox, counters, widest, thread }
+        Self { inbox, counters, thread }
     }
 
     fn ask(&self, request: Request) -> Answer {
@@ -217,13 +212,14 @@ fn alone(request: Request) -> (Vec<u32>, Option<FinishReason>) {
 #[test]
 fn answers_in_company_equal_those_alone() {
     for step_tokens_max in [1, 7, 64, 4096] {
-        let bench = start(step_tokens_max);
-        let answers: Vec<Answer> = (1..20).map(|number| bench.ask(request(number))).collect();
+        let mut worker = worker(step_tokens_max);
+        let answers: Vec<Answer> = (1..20).map(|number| ask(&worker.inbox, request(number))).collect();
+        work_off(&mut worker);
         for (number, answer) in (1..20).zip(answers) {
             assert_eq!(outcome(answer), alone(request(number)), "request {number}, {step_tokens_max} tokens a step");
         }
-        assert!(*bench.widest.lock().unwrap() > 1, "sequences share steps");
-        assert_eq!(bench.end().finished, 19);
+        assert!(worker.backend.widest > 1, "sequences share steps");
+        assert_eq!((worker.counters.snapshot(0, BLOCKS).finished, worker.blocks.free()), (19, BLOCKS));
     }
 }
 
