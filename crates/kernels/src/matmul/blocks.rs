@@ -14,6 +14,10 @@ use crate::simd::{Kernel, LANES, Simd, dispatch, prefetch};
 const ROWS_MIN: usize = 24;
 /// Rows that would take as long as what a task costs beside its rows.
 const TASK_ROWS: usize = 2;
+/// Tasks that each thread gets at least: more even out what else the machine does.
+const TASKS: usize = 4;
+/// Where A is transposed, and so packed: narrow bands of it cost more than they even out.
+const TASKS_TURNED: usize = 1;
 /// Multiply-adds that make a task worth its while.
 const TASK_WORK_MIN: usize = 1 << 15;
 
@@ -72,7 +76,7 @@ pub(super) fn multiply<A: Number, B: Weight>(
     if m == 0 || panels == 0 {
         return;
     }
-    let (rows, group) = grid(m, panels, k);
+    let (rows, group) = grid(m, panels, k, if product.a.col_stride == 1 { TASKS } else { TASKS_TURNED });
     let groups = panels.div_ceil(group);
     pool::parallel(m.div_ceil(rows) * groups, |task| {
         let (row, panel) = (task / groups * rows, task % groups * group);
@@ -89,14 +93,14 @@ pub(super) fn multiply<A: Number, B: Weight>(
     });
 }
 
-/// Rows and panels of a task: as large as still gives every thread a few, and about the same to each.
-fn grid(m: usize, panels: usize, k: usize) -> (usize, usize) {
+/// Rows and panels of a task: as large as still gives every thread `tasks_each`, and about the same to each.
+fn grid(m: usize, panels: usize, k: usize, tasks_each: usize) -> (usize, usize) {
     let blocking = blocking();
     let rows_max = (blocking.a_floats / k.max(1) / TILE_ROWS * TILE_ROWS).clamp(ROWS_MIN, blocking.rows_max);
     let (mut rows, mut group) = (m.min(rows_max).next_multiple_of(TILE_ROWS), panels);
     let threads = pool::threads();
     let work = m.saturating_mul(panels * PANEL).saturating_mul(k);
-    let wanted = if threads == 1 { 1 } else { (threads * 4).min(work / TASK_WORK_MIN) };
+    let wanted = if threads == 1 { 1 } else { (threads * tasks_each).min(work / TASK_WORK_MIN) };
     let tasks = |rows: usize, group: usize| m.div_ceil(rows) * panels.div_ceil(group);
     // Panels first, down to a few (a packed block of A serves them all), then rows, then panels again.
     while tasks(rows, group) < wanted && group > blocking.panels_min {
