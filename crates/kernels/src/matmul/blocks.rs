@@ -66,10 +66,10 @@ impl<A: Number, B: Weight> Product<'_, B, A> {
     }
 }
 
-/// Computes the product; `finish(columns, row)` is called once for each finished piece of a row.
+/// Computes the product; `finish(row, columns, piece)` is called once for each finished piece of a row.
 pub(super) fn multiply<A: Number, B: Weight>(
     product: &Product<'_, B, A>,
-    finish: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) {
     let (m, k) = (product.a.shape().0, product.depth());
     let panels = product.outputs.div_ceil(PANEL);
@@ -88,7 +88,7 @@ pub(super) fn multiply<A: Number, B: Weight>(
             // SAFETY: this task alone writes this piece of C.
             let piece =
                 unsafe { product.c.slice(row * product.c_row + product.c_start + columns.start, columns.len()) };
-            finish(columns.clone(), piece);
+            finish(row, columns.clone(), piece);
         }
     });
 }

@@ -19,13 +19,16 @@ mod source;
 pub(crate) mod tile;
 mod wide;
 
+use std::ops::Range;
+
 use crate::buffer::with_scratch;
 use crate::cpu;
 use crate::pool::SharedMut;
 use blocks::{Product, multiply};
 pub use pack::{pack, pack_i8, packed_i8_len, packed_len};
+pub(crate) use pack::pieces;
 pub use source::Number;
-use tile::{Bits, PANEL, Weight};
+use tile::{Bits, PANEL, Weight, Wide};
 
 /// Packed columns times k that one pass over B holds in scratch: 4 MiB.
 const SCRATCH_FLOATS: usize = 1 << 20;
@@ -65,7 +68,7 @@ impl<'a, T: Copy> MatRef<'a, T> {
     ///
     /// # Panics
     /// If the range ends beyond the columns.
-    pub fn columns(self, range: std::ops::Range<usize>) -> Self {
+    pub fn columns(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
         let start = (range.start * self.col_stride).min(self.data.len());
         Self { data: &self.data[start..], cols: range.len(), ..self }
@@ -75,7 +78,7 @@ impl<'a, T: Copy> MatRef<'a, T> {
     ///
     /// # Panics
     /// If the range ends beyond the rows.
-    pub fn rows(self, range: std::ops::Range<usize>) -> Self {
+    pub fn rows(self, range: Range<usize>) -> Self {
         self.transposed().columns(range).transposed()
     }
 
@@ -110,7 +113,7 @@ pub struct Shape {
 /// # Panics
 /// If the sizes do not agree.
 pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
-    product(a, b, c, accumulate, None, pack);
+    matmul_bias(a, b, c, accumulate, None);
 }
 
 /// As [`matmul`], with a bias added to every row of the result.
@@ -118,8 +121,7 @@ pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulat
 /// # Panics
 /// If the sizes do not agree.
 pub fn matmul_bias(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate, bias: Option<&[f32]>) {
-    check_bias(bias, b.cols);
-    product(a, b, c, accumulate, bias, pack);
+    product_with_bias(a, b, c, accumulate, bias, pack);
 }
 
 /// As [`matmul`], with sums in f32 of factors that are bf16, or f32 and rounded to bf16 on the way. A `bias` is added to
@@ -134,20 +136,27 @@ pub fn matmul_bf16<A: Number, B: Number>(
     accumulate: Accumulate,
     bias: Option<&[f32]>,
 ) {
-    check_bias(bias, b.cols);
     if cpu::bf16_pairs_are_fast() {
-        product(a, b, c, accumulate, bias, pairs::pack_columns);
+        product_with_bias(a, b, c, accumulate, bias, pairs::pack_columns);
     } else {
-        product(a, b, c, accumulate, bias, wide::pack_columns);
+        product_with_bias(a, b, c, accumulate, bias, wide::pack_columns);
     }
 }
 
-fn check_bias(bias: Option<&[f32]>, columns: usize) {
-    assert!(bias.is_none_or(|bias| bias.len() == columns), "matmul: length of the bias");
+/// The product of a with a matrix of bf16 numbers that `pack(rows, columns, packed)` gives, part by part, as panels of
+/// [`Wide`]; `finish(row, columns, piece)` gets each complete piece of a row.
+pub(crate) fn matmul_wide(
+    a: MatRef<'_>,
+    outputs: usize,
+    c: &mut [f32],
+    finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+    pack: impl Fn(Range<usize>, Range<usize>, &mut [Wide]),
+) {
+    product(a, outputs, (c, Accumulate::Overwrite), pack, finish);
 }
 
-/// The product, part by part of B, each packed by `pack` into elements of the kind that the kernel takes.
-fn product<A: Number, B: Number, W: Weight + Bits>(
+/// The product with a matrix in memory, each part of it packed by `pack`.
+fn product_with_bias<A: Number, B: Number, W: Weight + Bits>(
     a: MatRef<'_, A>,
     b: MatRef<'_, B>,
     c: &mut [f32],
@@ -156,48 +165,63 @@ fn product<A: Number, B: Number, W: Weight + Bits>(
     pack: impl Fn(MatRef<'_, B>, &mut [W]),
 ) {
     assert_eq!(a.cols, b.rows, "matmul: columns of a and rows of b");
-    assert_len("matmul: c", c.len(), &[a.rows, b.cols]);
-    if a.cols == 0 {
-        finish_without_products(c, accumulate, bias);
+    let pack = |rows, columns, packed: &mut [W]| pack(b.rows(rows).columns(columns), packed);
+    match bias {
+        None => product(a, b.cols, (c, accumulate), pack, |_, _, _| {}),
+        Some(bias) => {
+            assert_eq!(bias.len(), b.cols, "matmul: length of the bias");
+            product(a, b.cols, (c, accumulate), pack, |_, columns, row| add(row, &bias[columns]));
+        }
     }
-    let (c, c_row) = (SharedMut::new(c), b.cols);
+}
+
+/// Adds numbers to a piece of a row.
+fn add(row: &mut [f32], numbers: &[f32]) {
+    row.iter_mut().zip(numbers).for_each(|(y, b)| *y += b);
+}
+
+/// The product with a matrix of which `pack(rows, columns, packed)` packs parts, into elements of the kind that the
+/// kernel takes; `finish(row, columns, piece)` is called once for each complete piece of a row.
+fn product<A: Number, W: Weight + Bits>(
+    a: MatRef<'_, A>,
+    outputs: usize,
+    (c, accumulate): (&mut [f32], Accumulate),
+    pack: impl Fn(Range<usize>, Range<usize>, &mut [W]),
+    finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+) {
+    assert_len("matmul: c", c.len(), &[a.rows, outputs]);
+    if a.cols == 0 && outputs > 0 {
+        if accumulate == Accumulate::Overwrite {
+            c.fill(0.0);
+        }
+        c.chunks_exact_mut(outputs).enumerate().for_each(|(row, piece)| finish(row, 0..outputs, piece));
+        return;
+    }
+    let (c, c_row) = (SharedMut::new(c), outputs);
     for depth in steps(a.cols, DEPTH_MAX * W::INPUTS) {
         let k = W::depth(depth.len());
         let width = (SCRATCH_FLOATS / k / PANEL).max(1) * PANEL;
         let from_c = accumulate == Accumulate::Add || depth.start > 0;
-        let bias = bias.filter(|_| depth.end == a.cols);
-        for columns in steps(b.cols, width) {
-            let b = b.rows(depth.clone()).columns(columns.clone());
+        let is_last = depth.end == a.cols;
+        for columns in steps(outputs, width) {
             with_scratch(packed_len(k, columns.len()), |packed| {
                 let packed = W::of_floats(packed);
-                pack(b, packed);
+                pack(depth.clone(), columns.clone(), packed);
                 let a = a.columns(depth.clone());
-                let product =
-                    Product { a, b: packed, outputs: columns.len(), c, c_row, c_start: columns.start, from_c };
-                match bias.map(|bias| &bias[columns]) {
-                    None => multiply(&product, |_, _| {}),
-                    Some(bias) => multiply(&product, |columns, row| add(row, &bias[columns])),
+                let (outputs, c_start) = (columns.len(), columns.start);
+                let product = Product { a, b: packed, outputs, c, c_row, c_start, from_c };
+                match is_last {
+                    false => multiply(&product, |_, _, _| {}),
+                    true => multiply(&product, |row, columns, piece| {
+                        finish(row, c_start + columns.start..c_start + columns.end, piece);
+                    }),
                 }
             });
         }
     }
 
-    /// Adds numbers to a piece of a row.
-    fn add(row: &mut [f32], numbers: &[f32]) {
-        row.iter_mut().zip(numbers).for_each(|(y, b)| *y += b);
-    }
-
-    fn finish_without_products(c: &mut [f32], accumulate: Accumulate, bias: Option<&[f32]>) {
-        if accumulate == Accumulate::Overwrite {
-            c.fill(0.0);
-        }
-        if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
-            c.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
-        }
-    }
-
     /// Cuts `0..len` into ranges of `step`.
-    fn steps(len: usize, step: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    fn steps(len: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
         (0..len).step_by(step).map(move |start| start..len.min(start + step))
     }
 }
@@ -216,7 +240,7 @@ pub fn matmul_packed(
 ) {
     assert_eq!(packed.len(), packed_len(shape.inputs, shape.outputs), "matmul_packed: length of the packed weight");
     let from_c = accumulate == Accumulate::Add;
-    packed_product(x, packed, shape, y, from_c, |columns, row| {
+    packed_product(x, packed, shape, y, from_c, |_, columns, row| {
         if let Some(bias) = bias {
             assert_eq!(bias.len(), shape.outputs, "matmul_packed: length of the bias");
             row.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
@@ -232,7 +256,7 @@ pub fn matmul_packed(
 pub fn matmul_packed_i8(x: &[f32], packed: &[i8], scales: &[f32], shape: Shape, bias: Option<&[f32]>, y: &mut [f32]) {
     assert_eq!(packed.len(), packed_i8_len(shape.inputs, shape.outputs), "matmul_packed_i8: length of the weight");
     assert_eq!(scales.len(), shape.outputs, "matmul_packed_i8: length of the scales");
-    packed_product(x, packed, shape, y, false, |columns, row| {
+    packed_product(x, packed, shape, y, false, |_, columns, row| {
         row.iter_mut().zip(&scales[columns.clone()]).for_each(|(y, s)| *y *= s);
         if let Some(bias) = bias {
             assert_eq!(bias.len(), shape.outputs, "matmul_packed_i8: length of the bias");
@@ -247,7 +271,7 @@ fn packed_product<B: Weight>(
     shape: Shape,
     y: &mut [f32],
     from_c: bool,
-    finish: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
+    finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) {
     let Shape { rows, inputs, outputs } = shape;
     assert_len("packed product: x", x.len(), &[rows, inputs]);

@@ -55,7 +55,7 @@ pub fn pack_i8(weight: &[i8], inputs: usize, outputs: usize, packed: &mut [i8]) 
 }
 
 /// A part of a panel: `rows` rows from `row` on, `columns` columns from `column` on.
-pub(super) struct Piece {
+pub(crate) struct Piece {
     pub row: usize,
     pub rows: usize,
     pub column: usize,
@@ -63,7 +63,7 @@ pub(super) struct Piece {
 }
 
 /// Cuts the packing into tasks; `fill(piece, out)` packs one.
-pub(super) fn pieces<T: Send>(inputs: usize, outputs: usize, packed: &mut [T], fill: impl Fn(Piece, &mut [T]) + Sync) {
+pub(crate) fn pieces<T: Send>(inputs: usize, outputs: usize, packed: &mut [T], fill: impl Fn(Piece, &mut [T]) + Sync) {
     let slabs = inputs.div_ceil(SLAB);
     let packed = SharedMut::new(packed);
     parallel_ranges(slabs * outputs.div_ceil(PANEL), SLAB * PANEL, |units| {

@@ -94,7 +94,7 @@ impl Bits for Wide {
 
 impl Wide {
     /// The numbers.
-    pub(super) fn as_floats(wide: &mut [Self]) -> &mut [f32] {
+    pub(crate) fn as_floats(wide: &mut [Self]) -> &mut [f32] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(wide.as_mut_ptr().cast(), wide.len()) }
     }

@@ -11,12 +11,17 @@ use super::tile::PANEL;
 use super::{PANELS, Plan};
 use crate::bf16;
 use crate::buffer::{Buffer, Scratch};
-use crate::matmul::assert_len;
+use crate::cpu;
+use crate::matmul::tile::{PANEL as WIDE_PANEL, Wide};
+use crate::matmul::{MatRef, assert_len, matmul_wide, pieces};
 use crate::pool::{SharedMut, parallel, parallel_ranges};
 use crate::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Pairs of inputs of four panels that stay in the first cache while rows pass.
 const DEPTH_MAX: usize = 128;
+
+/// Rows from which on it pays to widen the weights once, where products of pairs are slow.
+const ROWS_WIDENED: usize = 32;
 
 /// A packed linear map.
 #[derive(Debug)]
@@ -92,6 +97,12 @@ impl Bf16Weight {
         if rows == 0 || units == 0 {
             return;
         }
+        if rows >= ROWS_WIDENED && !cpu::bf16_pairs_are_fast() {
+            let x = MatRef::row_major(x, rows, self.inputs);
+            return matmul_wide(x, self.outputs, out, finish, |inputs, outputs, packed| {
+                self.widen(inputs.start / 2, inputs.len(), outputs, packed);
+            });
+        }
         let functions = functions();
         let packed = (functions.pack)(x, self.inputs);
         let out = SharedMut::new(out);
@@ -108,6 +119,15 @@ impl Bf16Weight {
                     });
                 }
             }
+        });
+    }
+
+    /// Some inputs of some outputs as f32, in the panels that products of f32 read, the odd number of a pair before the
+    /// even one.
+    fn widen(&self, first_pair: usize, inputs: usize, outputs: Range<usize>, packed: &mut [Wide]) {
+        pieces(inputs.next_multiple_of(2), outputs.len(), packed, |piece, out| {
+            let (panel, pair) = ((outputs.start + piece.column) / PANEL, first_pair + piece.row / 2);
+            dispatch(Widened { weight: self, panel, pair, out: Wide::as_floats(out) });
         });
     }
 
@@ -148,6 +168,40 @@ impl Bf16Weight {
             for (row, from) in rows.zip(spare.chunks_exact(c_row)) {
                 // SAFETY: as above.
                 unsafe { out.slice(row * self.outputs + first * PANEL, columns) }.copy_from_slice(&from[..columns]);
+            }
+        }
+    }
+}
+
+/// Four panels from `panel` on, of the pairs from `pair` on.
+struct Widened<'a> {
+    weight: &'a Bf16Weight,
+    panel: usize,
+    pair: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Widened<'_> {
+    type Output = ();
+    const BF16: bool = true;
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let Bf16Weight { inputs, outputs, values } = self.weight;
+        let (depth, panels) = (inputs.div_ceil(2), outputs.div_ceil(PANEL));
+        for p in 0..WIDE_PANEL / PANEL {
+            let panel = self.panel + p;
+            let rows = self.out.chunks_exact_mut(2 * WIDE_PANEL);
+            if panel >= panels {
+                rows.for_each(|rows| [0, WIDE_PANEL].iter().for_each(|at| rows[at + p * PANEL..][..PANEL].fill(0.0)));
+                continue;
+            }
+            let pairs = values[(panel * depth + self.pair) * PANEL..].as_chunks::<PANEL>().0;
+            for (rows, pairs) in rows.zip(pairs) {
+                let (odd, even) = rows.split_at_mut(WIDE_PANEL);
+                let halves = odd[p * PANEL..][..PANEL].iter_mut().zip(&mut even[p * PANEL..][..PANEL]);
+                for ((odd, even), pair) in halves.zip(pairs) {
+                    (*odd, *even) = (f32::from_bits(pair & 0xffff_0000), f32::from_bits(pair << 16));
+                }
             }
         }
     }
@@ -365,9 +419,9 @@ compiled!(wide, super::x86::Wide<true, false>, "avx512f,avx512bw,avx512dq,avx512
 compiled!(narrow, super::x86::Narrow, "avx2,fma");
 
 fn functions() -> Functions {
-    use crate::cpu::Isa;
+    use cpu::Isa;
     let numbers = Functions { tile: portable, pack: numbers, x_pair: 2, rows: 4 };
-    match crate::cpu::isa() {
+    match cpu::isa() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 => Functions { tile: paired, pack: pairs, x_pair: 1, rows: 6 },
         #[cfg(target_arch = "x86_64")]
@@ -388,7 +442,7 @@ mod tests {
 
     #[test]
     fn products_are_their_definition_everywhere() {
-        for [rows, inputs, outputs] in [[1, 1, 1], [1, 64, 80], [3, 33, 17], [7, 520, 64], [40, 96, 130]] {
+        for [rows, inputs, outputs] in [[1, 1, 1], [1, 64, 80], [3, 33, 17], [7, 520, 64], [40, 96, 130], [33, 2051, 77]] {
             let (x, w) = (random(1, rows * inputs), random(2, outputs * inputs));
             let bits: Vec<u16> = w.iter().map(|&w| bf16::from_f32(w)).collect();
             let got = same_everywhere(|| {
