@@ -9,6 +9,8 @@ pub(super) trait Lanes: Copy + 'static {
     const ROWS: usize;
     /// Panels of the largest tile.
     const PANELS: usize;
+    /// Vectors of whole sums beside which the registers hold as many of floats.
+    const SUMS: usize;
 
     /// All lanes the same bits.
     fn splat(bits: i32) -> Self::Vector;
@@ -60,6 +62,7 @@ impl Lanes for Portable {
     type Vector = [u32; 16];
     const ROWS: usize = 4;
     const PANELS: usize = 1;
+    const SUMS: usize = 4;
 
     #[inline(always)]
     fn splat(bits: i32) -> [u32; 16] {

@@ -130,7 +130,8 @@ unsafe fn rows<L: Lanes, const FOUR: bool, const ZERO: i32, const P: usize>(tile
 unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, const P: usize>(tile: &Tile) {
     let Tile { x, w, .. } = *tile;
     let quads = BLOCK / 4 / tile.parts;
-    let mut floats = [[L::splat(0); P]; R];
+    let mut kept = [[L::splat(0); P]; R];
+    let mut floats = &mut kept;
     // SAFETY: the caller's promise.
     unsafe {
         if tile.from_c {
@@ -170,9 +171,14 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
                     ask_ahead::<P>(weights.add(quad * 64), w.values_panel);
                 }
             }
-            scale::<L, R, P>(tile, part, sums, &mut floats);
+            if R * P > L::SUMS {
+                // They do not fit the registers beside the whole sums: better in memory on purpose, lined up and touched
+                // once a part, than where the compiler spills them.
+                floats = std::hint::black_box(floats);
+            }
+            scale::<L, R, P>(tile, part, sums, floats);
         }
-        finish::<L, R, P>(tile, floats);
+        finish::<L, R, P>(tile, *floats);
     }
 }
 
@@ -210,26 +216,29 @@ unsafe fn scale<L: Lanes, const R: usize, const P: usize>(
     let Tile { x, w, parts, .. } = *tile;
     // SAFETY: the caller's promise.
     unsafe {
-        let mut scales = [L::splat(0); P];
+        let (mut scales, mut mins) = ([L::splat(0); P], [L::splat(0); P]);
         for (p, scales) in scales.iter_mut().enumerate() {
             *scales = L::load_fp16(w.scales.add(p * w.parts_panel + part * PANEL));
         }
+        if w.mins.is_null() {
+            for r in 0..R {
+                let own = L::splat((*x.scales.add(r * x.scales_row + part / parts)).to_bits() as i32);
+                for p in 0..P {
+                    let sum = L::multiply(L::to_floats(sums[r][p]), own);
+                    floats[r][p] = L::fma(sum, scales[p], floats[r][p]);
+                }
+            }
+            return;
+        }
+        for (p, mins) in mins.iter_mut().enumerate() {
+            *mins = L::load_fp16(w.mins.add(p * w.parts_panel + part * PANEL));
+        }
         for r in 0..R {
             let own = L::splat((*x.scales.add(r * x.scales_row + part / parts)).to_bits() as i32);
+            let own_sum = L::splat((*x.sums.add(r * x.parts_row + part)).to_bits() as i32);
             for p in 0..P {
                 let sum = L::multiply(L::to_floats(sums[r][p]), own);
-                floats[r][p] = L::fma(sum, scales[p], floats[r][p]);
-            }
-        }
-        if !w.mins.is_null() {
-            for (p, mins) in scales.iter_mut().enumerate() {
-                *mins = L::load_fp16(w.mins.add(p * w.parts_panel + part * PANEL));
-            }
-            for (r, floats) in floats.iter_mut().enumerate() {
-                let own = L::splat((*x.sums.add(r * x.parts_row + part)).to_bits() as i32);
-                for (floats, mins) in floats.iter_mut().zip(scales) {
-                    *floats = L::fma(own, mins, *floats);
-                }
+                floats[r][p] = L::fma(own_sum, mins[p], L::fma(sum, scales[p], floats[r][p]));
             }
         }
     }

@@ -19,6 +19,7 @@ impl<const VNNI: bool, const BF16: bool> Lanes for Wide<VNNI, BF16> {
     type Vector = __m512i;
     const ROWS: usize = 6;
     const PANELS: usize = 4;
+    const SUMS: usize = 12;
 
     #[inline(always)]
     fn splat(bits: i32) -> __m512i {
@@ -110,6 +111,7 @@ impl Lanes for Narrow {
     type Vector = (__m256i, __m256i);
     const ROWS: usize = 4;
     const PANELS: usize = 1;
+    const SUMS: usize = 2;
 
     #[inline(always)]
     fn splat(bits: i32) -> Self::Vector {
