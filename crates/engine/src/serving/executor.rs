@@ -96,13 +96,14 @@ impl ServingExecutor {
         weights: [&LinearWeights<ServingWeight>; N],
         maps: [&quantized::Weight; N],
     ) -> [Rows; N] {
+        let block = maps[0].layout().block;
         let mut outputs = maps.map(|map| self.memory.rows(input.rows(), map.outputs()));
         let mut each = outputs.iter_mut();
         let mut maps = maps.map(|weight| {
             let out = each.next().map_or(&mut [][..], Rows::values_mut);
             Map { weight, out }
         });
-        self.quantized.quantize(input.values(), input.width());
+        self.quantized.quantize(input.values(), input.width(), block);
         let biases = weights.map(bias);
         quantized::products(&self.quantized, &mut maps, |map, _, columns, piece| {
             if let Some(bias) = biases[map] {
@@ -181,7 +182,8 @@ impl Executor for ServingExecutor {
         weights: [&LinearWeights<ServingWeight>; N],
     ) -> Result<[Rows; N], Error> {
         let maps = weights.map(|weights| weights.weight.map().as_bytes());
-        if maps.iter().all(Option::is_some) {
+        let block = |map: &Option<&quantized::Weight>| map.map(|map| map.layout().block);
+        if maps.iter().all(|map| map.is_some() && block(map) == block(&maps[0])) {
             return Ok(self.linear_bytes(input, weights, maps.map(|map| map.expect("all were looked at"))));
         }
         Ok(weights.map(|weights| self.linear(input, weights)))

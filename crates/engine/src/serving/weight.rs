@@ -172,7 +172,7 @@ impl Matrix {
             }
             Packed::Bf16(weight) => weight.product(x, y, |_, columns, piece| add(columns, piece)),
             Packed::Bytes(weight) => {
-                room.quantize(x, self.inputs);
+                room.quantize(x, self.inputs, weight.layout().block);
                 let mut maps = [quantized::Map { weight, out: y }];
                 quantized::products(room, &mut maps, |_, _, columns, piece| add(columns, piece));
             }

@@ -16,7 +16,7 @@ impl Layout {
             BlockFormat::Q8_0 | BlockFormat::Q5_0 | BlockFormat::Q6K | BlockFormat::Q8K => Values::Eight,
             BlockFormat::Iq4Nl | BlockFormat::Iq4Xs => Values::Eight,
         };
-        Some(Self { values, parts: BLOCK / format.sub_block().min(BLOCK) })
+        Some(Self { values, block: BLOCK, parts: BLOCK / format.sub_block().min(BLOCK) })
     }
 }
 
@@ -52,7 +52,7 @@ impl Weight {
     /// If the lengths do not agree.
     pub fn from_rows(values: &[i8], scales: &[f32], [outputs, inputs]: [usize; 2]) -> Self {
         assert_len("from_rows", values.len(), &[outputs, inputs]);
-        let layout = Layout { values: Values::Eight, parts: 1 };
+        let layout = Layout { values: Values::Eight, block: BLOCK, parts: 1 };
         Self::pack([outputs, inputs], layout, Some(scales), |output, column| {
             for (block, values) in column.iter_mut().zip(values[output * inputs..][..inputs].chunks(BLOCK)) {
                 block.values[..values.len()].copy_from_slice(values);
@@ -61,23 +61,26 @@ impl Weight {
         })
     }
 
-    /// Packs f32 weights, outputs × inputs, as bytes with a scale for every 32 inputs: largest magnitude / 127.
+    /// Packs f32 weights, outputs × inputs, as bytes with a scale for every `block` inputs: largest magnitude / 127.
     ///
     /// # Panics
-    /// If the lengths do not agree, or a weight is NaN or infinite (see [`crate::elementwise::first_non_finite`]).
-    pub fn quantize(weights: &[f32], [outputs, inputs]: [usize; 2]) -> Self {
+    /// If the lengths do not agree, a block is no multiple of 32, or a weight is NaN or infinite (see [`crate::elementwise::first_non_finite`]).
+    pub fn quantize(weights: &[f32], [outputs, inputs]: [usize; 2], block: usize) -> Self {
         assert_len("Weight::quantize", weights.len(), &[outputs, inputs]);
-        let layout = Layout { values: Values::Eight, parts: 1 };
+        let layout = Layout { values: Values::Eight, block, parts: 1 };
         Self::pack([outputs, inputs], layout, None, |output, column| {
-            for (block, weights) in column.iter_mut().zip(weights[output * inputs..][..inputs].chunks(BLOCK)) {
+            let weights = weights[output * inputs..][..inputs].chunks(block);
+            for (column, weights) in column.chunks_mut(block / BLOCK).zip(weights) {
                 assert!(weights.iter().all(|w| w.is_finite()), "Weight::quantize: output {output} is not finite");
                 let largest = weights.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
                 // As a half, so that the values are the nearest to what the scale will be.
                 let scale = blocks::f16_to_f32(blocks::f32_to_f16(largest / 127.0));
                 if scale > 0.0 {
                     let value = |w: &f32| (w / scale).round_ties_even().clamp(-127.0, 127.0) as i8;
-                    block.values.iter_mut().zip(weights).for_each(|(v, w)| *v = value(w));
-                    block.scales = [scale; PARTS];
+                    for (block, weights) in column.iter_mut().zip(weights.chunks(BLOCK)) {
+                        block.values.iter_mut().zip(weights).for_each(|(v, w)| *v = value(w));
+                        block.scales = [scale; PARTS];
+                    }
                 }
             }
         })

@@ -1,4 +1,4 @@
-//! Linear maps whose weights are small whole numbers in blocks of 32 inputs, times activations that become bytes on the
+//! Linear maps whose weights are small whole numbers in blocks of inputs, mostly 32, times activations that become bytes on the
 //! way, as most model files for inference hold them.
 //!
 //! An output is, block by block in order, `fma(sum of products · row's scale, output's scale, what stands so far)`, and
@@ -29,14 +29,14 @@ pub use pack::{Block, Layout, Values, Weight};
 pub use rows::Rows;
 use tile::{Activations, Functions, Kind, PANEL, Tile, Weights, functions};
 
-/// Inputs of a block.
+/// Inputs of a block in most formats, of which other blocks are multiples.
 pub const BLOCK: usize = 32;
 /// Parts of a block at most.
 pub const PARTS: usize = 2;
 /// Panels that one tile takes.
 const PANELS: usize = 4;
-/// Blocks of four panels that stay in the first cache while rows pass.
-const BLOCKS_MAX: usize = 12;
+/// Inputs of four panels that stay in the first cache while rows pass.
+const INPUTS_MAX: usize = 384;
 /// Tasks for each thread, so that a slow one does not hold up the rest.
 const TASKS: usize = 4;
 
@@ -58,7 +58,8 @@ pub fn products(x: &Rows, maps: &mut [Map<'_>], finish: impl Fn(usize, usize, Ra
     let rows = x.rows();
     let mut units = Vec::with_capacity(maps.len());
     for map in maps.iter_mut() {
-        assert_eq!(map.weight.inputs, x.inputs(), "products: inputs of the map and of the rows");
+        let of_map = (map.weight.inputs, map.weight.layout.block);
+        assert_eq!(of_map, (x.inputs(), x.block()), "products: inputs and blocks of the map and of the rows");
         assert_len("products: out", map.out.len(), &[rows, map.weight.outputs]);
         units.push(map.weight.panels().div_ceil(PANELS));
     }
@@ -187,10 +188,11 @@ impl<'a> Side<'a> {
         functions: Functions,
     ) {
         let (layout, blocks) = (self.weight.layout, self.weight.blocks());
-        let step = blocks.div_ceil(blocks.div_ceil(BLOCKS_MAX).max(1)).max(1);
+        let most = (INPUTS_MAX / layout.block).max(1);
+        let step = blocks.div_ceil(blocks.div_ceil(most).max(1)).max(1);
         let tiles = rows.len().div_ceil(functions.rows);
         let unpacks = layout.kind() != Kind::Eight && tiles > 2;
-        let bytes = if unpacks { panels * step * PANEL * BLOCK } else { 0 };
+        let bytes = if unpacks { panels * step * PANEL * layout.block } else { 0 };
         let mut unpacked = Scratch::new(bytes / 4);
         for start in (0..blocks.max(1)).step_by(step) {
             let count = step.min(blocks - start);
@@ -202,11 +204,11 @@ impl<'a> Side<'a> {
                     // SAFETY: the panels have so many bytes, and the scratch room for twice as many.
                     unsafe {
                         let from = w.values.add(panel * w.values_panel);
-                        let to = to.add(panel * count * PANEL * BLOCK);
+                        let to = to.add(panel * count * PANEL * layout.block);
                         (functions.unpack)(from, count * layout.block_bytes() / 64, to);
                     }
                 }
-                w = Weights { values: to, values_panel: count * PANEL * BLOCK, ..w };
+                w = Weights { values: to, values_panel: count * PANEL * layout.block, ..w };
                 kind = if kind == Kind::Four { Kind::FourAsBytes } else { Kind::FourMinAsBytes };
             }
             for tile in 0..tiles {
@@ -216,6 +218,7 @@ impl<'a> Side<'a> {
                     rows: to - from,
                     panels,
                     blocks: count,
+                    block: layout.block,
                     parts: layout.parts,
                     x: self.activations(x, rows.start + from, start),
                     w,
@@ -253,8 +256,8 @@ impl<'a> Side<'a> {
             (None, _) => x.starts[1][at.min(x.starts[1].len())..].as_ptr(),
         };
         Activations {
-            values: x.values[(at * BLOCK).min(x.values.len())..].as_ptr(),
-            values_row: blocks * BLOCK,
+            values: x.values[(at * x.block()).min(x.values.len())..].as_ptr(),
+            values_row: blocks * x.block(),
             scales: x.scales[at.min(x.scales.len())..].as_ptr(),
             scales_row: blocks,
             starts,

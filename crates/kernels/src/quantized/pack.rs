@@ -24,11 +24,14 @@ pub enum Values {
 pub struct Layout {
     /// What its elements are.
     pub values: Values,
-    /// Parts of a block of 32 inputs that have a scale (and a minimum) of their own: 1 or 2.
+    /// Inputs of a block of the layout: 32, or a multiple of it where neighbouring blocks of 32 have the same scales.
+    pub block: usize,
+    /// Parts of a block that have a scale (and a minimum) of their own: 1 or 2.
     pub parts: usize,
 }
 
-/// A block of 32 inputs of one output: a weight is its value times the scale of its part, plus the minimum of its part.
+/// 32 inputs of one output: a weight is its value times the scale of its part, plus the minimum of its part. Where the
+/// layout's blocks are longer, the scales and minima of the first 32 inputs count for all.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Block {
     /// Whole numbers in the range of the layout's values.
@@ -81,8 +84,8 @@ impl Layout {
     /// Bytes of a block's values, of all outputs of a panel.
     pub(super) fn block_bytes(self) -> usize {
         match self.values {
-            Values::Four | Values::FourMin => PANEL * BLOCK / 2,
-            Values::Eight | Values::EightMin => PANEL * BLOCK,
+            Values::Four | Values::FourMin => PANEL * self.block / 2,
+            Values::Eight | Values::EightMin => PANEL * self.block,
         }
     }
 }
@@ -92,7 +95,7 @@ impl Weight {
     /// multiply its results.
     ///
     /// # Panics
-    /// If a layout has not 1 or 2 parts, or there is not one factor for each output.
+    /// If a layout has not 1 or 2 parts, or blocks of no multiple of 32, or there is not one factor for each output.
     pub fn pack(
         [outputs, inputs]: [usize; 2],
         layout: Layout,
@@ -100,8 +103,9 @@ impl Weight {
         fill: impl Fn(usize, &mut [Block]) + Sync,
     ) -> Self {
         assert!((1..=PARTS).contains(&layout.parts), "a block of {} parts", layout.parts);
+        assert!(layout.block > 0 && layout.block.is_multiple_of(BLOCK), "a block of {} inputs", layout.block);
         assert!(factors.is_none_or(|factors| factors.len() == outputs), "one factor for each of {outputs} outputs");
-        let (panels, blocks) = (outputs.div_ceil(PANEL), inputs.div_ceil(BLOCK));
+        let (panels, blocks) = (outputs.div_ceil(PANEL), inputs.div_ceil(layout.block));
         let parts = panels * blocks * layout.parts * PANEL;
         let mut weight = Self {
             inputs,
@@ -120,7 +124,7 @@ impl Weight {
             factors: SharedMut::new(&mut weight.factors),
         };
         parallel(panels, |panel| {
-            let mut column = vec![Block::ZERO; blocks];
+            let mut column = vec![Block::ZERO; blocks * layout.block / BLOCK];
             let own = PANEL.min(outputs - panel * PANEL);
             for lane in 0..PANEL {
                 let output = panel * PANEL + lane;
@@ -156,7 +160,12 @@ impl Weight {
     }
 
     pub(super) fn blocks(&self) -> usize {
-        self.inputs.div_ceil(BLOCK)
+        self.inputs.div_ceil(self.layout.block)
+    }
+
+    /// How it is laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Writes the weights of one output, as f32.
@@ -169,12 +178,12 @@ impl Weight {
         let bytes = self.blocks() * self.layout.block_bytes();
         let values = &self.values[panel * bytes..][..bytes];
         let (zero, factor) = (i16::from(self.layout.zero()), self.factors[output]);
-        for (part, to) in to.chunks_mut(BLOCK / self.layout.parts).enumerate() {
+        for (part, to) in to.chunks_mut(self.layout.block / self.layout.parts).enumerate() {
             let at = (panel * parts + part) * PANEL + lane;
             let scale = f16_to_f32(self.scales[at]);
             let min = self.mins.as_ref().map_or(0.0, |mins| f16_to_f32(mins[at]));
             for (i, to) in to.iter_mut().enumerate() {
-                let input = part * (BLOCK / self.layout.parts) + i;
+                let input = part * (self.layout.block / self.layout.parts) + i;
                 let value = i16::from(self.byte(values, lane, input)) - zero;
                 *to = (f32::from(value) * scale + min) * factor;
             }
@@ -202,7 +211,8 @@ struct Shared {
 impl Shared {
     /// Writes one output's blocks. Tasks write different panels, and a panel's lanes come one after another.
     fn put(&self, layout: Layout, output: usize, column: &[Block], factor: f32) {
-        let (panel, lane, blocks) = (output / PANEL, output % PANEL, column.len());
+        let each = layout.block / BLOCK;
+        let (panel, lane, blocks) = (output / PANEL, output % PANEL, column.len() / each);
         let own = common_factor(layout, column);
         let (bytes, parts) = (blocks * layout.block_bytes(), blocks * layout.parts * PANEL);
         // SAFETY: this panel belongs to this task alone.
@@ -212,9 +222,11 @@ impl Shared {
             (self.values.slice(panel * bytes, bytes), self.scales.slice(panel * parts, parts), mins, factors)
         };
         factors[lane] = factor * own;
-        for (number, block) in column.iter().enumerate() {
-            let values = &mut values[number * layout.block_bytes()..][..layout.block_bytes()];
+        let bytes = layout.block_bytes() / each;
+        for (block, values) in column.iter().zip(values.chunks_exact_mut(bytes)) {
             put_values(layout, &block.values, lane, values);
+        }
+        for (number, block) in column.iter().step_by(each).enumerate() {
             for part in 0..layout.parts {
                 let at = (number * layout.parts + part) * PANEL + lane;
                 scales[at] = f32_to_f16(block.scales[part] / own);
@@ -247,7 +259,7 @@ fn put_values(layout: Layout, block: &[i8; BLOCK], lane: usize, to: &mut [u8]) {
 fn common_factor(layout: Layout, column: &[Block]) -> f32 {
     let numbers = || {
         let mins = move |block: &'_ Block| if layout.has_mins() { block.mins } else { [0.0; PARTS] };
-        column.iter().flat_map(move |block| {
+        column.iter().step_by(layout.block / BLOCK).flat_map(move |block| {
             let mins = mins(block);
             (0..layout.parts).flat_map(move |part| [block.scales[part], mins[part]])
         })

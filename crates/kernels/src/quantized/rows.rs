@@ -9,7 +9,7 @@ use crate::simd::{Kernel, LANES, Simd, dispatch};
 /// Blocks whose largest magnitude is below this are zeros.
 const LEAST: f32 = 1e-30;
 
-/// Rows of activations, quantized block by block: scale = largest magnitude / 127, values to the nearest, ties to even.
+/// Rows of activations, quantized block by block of the length that the weights' layout has: scale = largest magnitude / 127, values to the nearest, ties to even.
 /// Blocks with a number that is not finite have a scale that is NaN.
 ///
 /// Its memory is used again by the next [`Rows::quantize`].
@@ -17,7 +17,9 @@ const LEAST: f32 = 1e-30;
 pub struct Rows {
     rows: usize,
     inputs: usize,
-    /// rows × blocks × 32.
+    /// Elements of a block.
+    block: usize,
+    /// rows × blocks × elements of a block.
     pub(super) values: Buffer<i8>,
     /// rows × blocks.
     pub(super) scales: Buffer<f32>,
@@ -28,16 +30,17 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Takes in `x`, rows × inputs.
+    /// Takes in `x`, rows × inputs, in blocks of `block` elements.
     ///
     /// # Panics
-    /// If the lengths do not agree.
-    pub fn quantize(&mut self, x: &[f32], inputs: usize) {
+    /// If the lengths do not agree, or a block is no multiple of 32.
+    pub fn quantize(&mut self, x: &[f32], inputs: usize, block: usize) {
+        assert!(block > 0 && block.is_multiple_of(BLOCK), "a block of {block} elements");
         let rows = x.len().checked_div(inputs).unwrap_or(0);
         assert_len("quantize: x", x.len(), &[rows, inputs]);
-        (self.rows, self.inputs) = (rows, inputs);
+        (self.rows, self.inputs, self.block) = (rows, inputs, block);
         let blocks = self.blocks();
-        grow(&mut self.values, rows * blocks * BLOCK);
+        grow(&mut self.values, rows * blocks * block);
         grow(&mut self.scales, rows * blocks);
         grow(&mut self.sums, rows * blocks * PARTS);
         self.starts.iter_mut().for_each(|starts| grow(starts, rows * blocks));
@@ -50,7 +53,8 @@ impl Rows {
                 let quantize = unsafe {
                     Quantize {
                         x: &x[row * inputs..][..inputs],
-                        values: values.slice(row * blocks * BLOCK, blocks * BLOCK),
+                        block,
+                        values: values.slice(row * blocks * block, blocks * block),
                         scales: scales.slice(row * blocks, blocks),
                         sums: sums.slice(row * blocks * PARTS, blocks * PARTS),
                         starts: [eight.slice(row * blocks, blocks), many.slice(row * blocks, blocks)],
@@ -71,15 +75,20 @@ impl Rows {
         self.inputs
     }
 
+    /// Elements of a block.
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
     pub(super) fn blocks(&self) -> usize {
-        self.inputs.div_ceil(BLOCK)
+        self.inputs.div_ceil(self.block.max(1))
     }
 
     /// A row as f32.
     pub fn dequantized(&self, row: usize) -> Vec<f32> {
         let blocks = self.blocks();
-        let values = &self.values[row * blocks * BLOCK..][..self.inputs];
-        let scale = |at: usize| self.scales[row * blocks + at / BLOCK];
+        let values = &self.values[row * blocks * self.block..][..self.inputs];
+        let scale = |at: usize| self.scales[row * blocks + at / self.block];
         values.iter().enumerate().map(|(at, &value)| f32::from(value) * scale(at)).collect()
     }
 }
@@ -93,6 +102,7 @@ fn grow<T: Element>(buffer: &mut Buffer<T>, len: usize) {
 
 struct Quantize<'a> {
     x: &'a [f32],
+    block: usize,
     values: &'a mut [i8],
     scales: &'a mut [f32],
     sums: &'a mut [i32],
@@ -103,25 +113,31 @@ impl Kernel for Quantize<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Self { x, values, scales, sums, starts: [eight, many] } = self;
+        let Self { x, block, values, scales, sums, starts: [eight, many] } = self;
         let mut poison = S::splat(0.0);
-        for (block, values) in values.chunks_exact_mut(BLOCK).enumerate() {
-            let first = S::at(x, block * BLOCK);
-            let second = if block * BLOCK + LANES < x.len() { S::at(x, block * BLOCK + LANES) } else { S::splat(0.0) };
-            poison = first.fma(S::splat(0.0), second.fma(S::splat(0.0), poison));
-            let largest = magnitude(first).max(magnitude(second)).largest();
-            let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-            let (first, second) = ((first * S::splat(inverse)).round(), (second * S::splat(inverse)).round());
-            // SAFETY: 32 bytes.
-            unsafe {
-                first.store_i8(values.as_mut_ptr());
-                second.store_i8(values.as_mut_ptr().add(LANES));
+        for (number, values) in values.chunks_exact_mut(block).enumerate() {
+            let x = &x[(number * block).min(x.len())..];
+            let mut magnitudes = S::splat(0.0);
+            for at in (0..block.min(x.len())).step_by(LANES) {
+                let numbers = S::at(x, at);
+                poison = numbers.fma(S::splat(0.0), poison);
+                magnitudes = magnitudes.max(magnitude(numbers));
             }
-            let [low, high] = [first.sum() as i32, second.sum() as i32];
-            scales[block] = scale;
-            sums[PARTS * block..][..PARTS].copy_from_slice(&[low, high]);
-            eight[block] = -8 * (low + high);
-            many[block] = -128 * (low + high);
+            let largest = magnitudes.largest();
+            let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
+            let mut halves = [0; PARTS];
+            for (at, values) in values.chunks_exact_mut(LANES).enumerate() {
+                let numbers = if at * LANES < x.len() { S::at(x, at * LANES) } else { S::splat(0.0) };
+                let rounded = (numbers * S::splat(inverse)).round();
+                // SAFETY: 16 bytes.
+                unsafe { rounded.store_i8(values.as_mut_ptr()) };
+                // Whole numbers, whose sum is exact.
+                halves[at * LANES / (block / PARTS)] += rounded.sum() as i32;
+            }
+            scales[number] = scale;
+            sums[PARTS * number..][..PARTS].copy_from_slice(&halves);
+            let sum: i32 = halves.iter().sum();
+            (eight[number], many[number]) = (-8 * sum, -128 * sum);
         }
         let poison = poison.sum();
         if poison != 0.0 {

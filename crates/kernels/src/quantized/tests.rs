@@ -3,9 +3,9 @@ use crate::blocks::{f16_to_f32, f32_to_f16};
 use crate::reference;
 use crate::testing::{random, same_everywhere};
 
-const LAYOUTS: [Layout; 8] = {
+const LAYOUTS: [Layout; 10] = {
     const fn of(values: Values, parts: usize) -> Layout {
-        Layout { values, parts }
+        Layout { values, block: BLOCK, parts }
     }
     [
         of(Values::Four, 1),
@@ -16,6 +16,8 @@ const LAYOUTS: [Layout; 8] = {
         of(Values::Eight, 2),
         of(Values::EightMin, 1),
         of(Values::EightMin, 2),
+        Layout { block: 128, ..of(Values::Eight, 1) },
+        Layout { block: 64, ..of(Values::FourMin, 2) },
     ]
 };
 
@@ -46,20 +48,24 @@ fn expected(layout: Layout, seed: u64, x: &Rows, outputs: usize, factors: &[f32]
     let (blocks, mut y) = (x.blocks(), Vec::new());
     let has_mins = matches!(layout.values, Values::FourMin | Values::EightMin);
     for row in 0..x.rows() {
-        let values = x.values[row * blocks * BLOCK..][..blocks * BLOCK].iter().map(|&v| i32::from(v)).collect();
+        let values = x.values[row * blocks * layout.block..][..blocks * layout.block].iter().map(|&v| i32::from(v)).collect();
         let scales = x.scales[row * blocks..][..blocks].to_vec();
         let own = reference::QuantizedBlocks { values, scales, mins: Vec::new() };
         for (output, &factor) in factors.iter().enumerate().take(outputs) {
             let mut w = reference::QuantizedBlocks::default();
-            for number in 0..blocks {
+            let each = layout.block / BLOCK;
+            for number in 0..blocks * each {
                 let block = block(layout, seed, output, number);
                 w.values.extend(block.values.map(i32::from));
+                if !number.is_multiple_of(each) {
+                    continue;
+                }
                 w.scales.extend_from_slice(&block.scales[..layout.parts]);
                 if has_mins {
                     w.mins.extend_from_slice(&block.mins[..layout.parts]);
                 }
             }
-            y.push(reference::quantized(&own, &w, layout.parts, factor));
+            y.push(reference::quantized(&own, &w, [layout.block, layout.parts], factor));
         }
     }
     y
@@ -79,12 +85,12 @@ fn products_are_their_definition_everywhere() {
                 };
                 let weight = Weight::pack([outputs, inputs], layout, Some(&factors), fill);
                 let mut x = Rows::default();
-                x.quantize(&x_numbers, inputs);
+                x.quantize(&x_numbers, inputs, layout.block);
                 let mut y = vec![f32::NAN; rows * outputs];
                 products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
                 y
             });
-            x.quantize(&x_numbers, inputs);
+            x.quantize(&x_numbers, inputs, layout.block);
             let expected = expected(layout, 3, &x, outputs, &factors);
             crate::testing::assert_same_bits(&got, &expected, &format!("{layout:?} {rows} × {inputs} × {outputs}"));
         }
@@ -93,7 +99,7 @@ fn products_are_their_definition_everywhere() {
 
 #[test]
 fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions_too() {
-    let layout = Layout { values: Values::Eight, parts: 1 };
+    let layout = Layout { values: Values::Eight, block: BLOCK, parts: 1 };
     let fill = |output: usize, to: &mut [Block]| {
         for (number, to) in to.iter_mut().enumerate() {
             to.values = std::array::from_fn(|i| (output * 37 + number * 32 + i) as u8 as i8);
@@ -102,7 +108,7 @@ fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions
     };
     let weight = Weight::pack([16, 256], layout, None, fill);
     let mut x = Rows::default();
-    x.quantize(&(0..256).map(|i| i as f32 - 127.5).collect::<Vec<_>>(), 256);
+    x.quantize(&(0..256).map(|i| i as f32 - 127.5).collect::<Vec<_>>(), 256, BLOCK);
     let mut y = vec![0.0; 16];
     products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
     #[cfg(target_arch = "x86_64")]
@@ -124,14 +130,14 @@ fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions
 
 #[test]
 fn several_maps_share_their_rows_and_each_piece_is_finished_once() {
-    let layout = Layout { values: Values::Four, parts: 1 };
+    let layout = Layout { values: Values::Four, block: BLOCK, parts: 1 };
     let fill = |output: usize, to: &mut [Block]| {
         to.iter_mut().enumerate().for_each(|(number, to)| *to = block(layout, 5, output, number));
     };
     let weights = [40, 7, 128].map(|outputs| Weight::pack([outputs, 64], layout, None, fill));
     let x_numbers = random(1, 9 * 64);
     let mut x = Rows::default();
-    x.quantize(&x_numbers, 64);
+    x.quantize(&x_numbers, 64, BLOCK);
     let mut out = [40, 7, 128].map(|outputs| vec![0.0; 9 * outputs]);
     let mut maps: Vec<Map> = weights.iter().zip(&mut out).map(|(weight, out)| Map { weight, out }).collect();
     products(&x, &mut maps, |map, row, columns, piece| {
@@ -149,7 +155,7 @@ fn several_maps_share_their_rows_and_each_piece_is_finished_once() {
 
 #[test]
 fn scales_beyond_the_range_of_fp16_are_kept_by_a_factor() {
-    let layout = Layout { values: Values::EightMin, parts: 1 };
+    let layout = Layout { values: Values::EightMin, block: BLOCK, parts: 1 };
     for size in [1e-20f32, 3e-6, 7.7e9] {
         let fill = |output: usize, to: &mut [Block]| {
             for (number, to) in to.iter_mut().enumerate() {
@@ -177,7 +183,7 @@ fn activations_are_rounded_to_half_a_step_and_what_is_not_finite_shows() {
     numbers[70] = 1e-38;
     let restored = same_everywhere(|| {
         let mut x = Rows::default();
-        x.quantize(&numbers, 70);
+        x.quantize(&numbers, 70, BLOCK);
         (0..5).flat_map(|row| x.dequantized(row)).collect()
     });
     for (a, b) in numbers.iter().zip(&restored) {
@@ -187,7 +193,7 @@ fn activations_are_rounded_to_half_a_step_and_what_is_not_finite_shows() {
         let mut numbers = numbers.clone();
         numbers[3 * 70 + 69] = poison;
         let mut x = Rows::default();
-        x.quantize(&numbers, 70);
+        x.quantize(&numbers, 70, BLOCK);
         assert!(x.dequantized(3).iter().all(|x| x.is_nan()));
         assert_eq!(x.dequantized(2), restored[140..210]);
     }
@@ -222,7 +228,7 @@ fn every_format_of_blocks_keeps_its_weights_and_multiplies_close_to_f64() {
             }
         }
         let mut x = Rows::default();
-        x.quantize(&random(12, inputs), inputs);
+        x.quantize(&random(12, inputs), inputs, BLOCK);
         let mut y = vec![0.0; outputs];
         products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
         let row = x.dequantized(0);

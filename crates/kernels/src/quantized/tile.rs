@@ -1,6 +1,5 @@
 //! The register kernels: a few rows of quantized activations times a few panels of packed weights.
 
-use super::BLOCK;
 use super::lanes::Lanes;
 
 /// Outputs of a panel.
@@ -16,8 +15,9 @@ const AHEAD: usize = 2048;
 pub(super) struct Tile {
     pub rows: usize,
     pub panels: usize,
-    /// Blocks of [`BLOCK`] inputs.
+    /// Blocks, and the inputs of one.
     pub blocks: usize,
+    pub block: usize,
     /// Parts of a block that have scales of their own: 1 or 2.
     pub parts: usize,
     pub x: Activations,
@@ -129,7 +129,7 @@ unsafe fn rows<L: Lanes, const FOUR: bool, const ZERO: i32, const P: usize>(tile
 #[inline(always)]
 unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, const P: usize>(tile: &Tile) {
     let Tile { x, w, .. } = *tile;
-    let quads = BLOCK / 4 / tile.parts;
+    let quads = tile.block / 4 / tile.parts;
     let mut kept = [[L::splat(0); P]; R];
     let mut floats = &mut kept;
     // SAFETY: the caller's promise.

@@ -11,9 +11,9 @@ pub struct Blocks {
     pub mins: Vec<f32>,
 }
 
-/// One output: `x` has one part a block of 32, `w` as many as `parts` says.
-pub fn quantized(x: &Blocks, w: &Blocks, parts: usize, factor: f32) -> f32 {
-    let len = 32 / parts;
+/// One output: `x` has one part a block, `w` as many as `parts` says.
+pub fn quantized(x: &Blocks, w: &Blocks, [block, parts]: [usize; 2], factor: f32) -> f32 {
+    let len = block / parts;
     let mut total = 0.0f32;
     for part in 0..x.values.len() / len {
         let range = part * len..(part + 1) * len;
