@@ -50,14 +50,22 @@ impl ServingModel {
     /// As there, and weights that are NaN or infinite where they are to become whole numbers.
     pub fn load_as(files: &ModelFiles, precision: Precision) -> Result<Self> {
         let source = io::read(files)?;
-        Self::from_weights(source.spec().clone(), |slot| precision::convert(source.weight(slot)?, slot, precision))
+        Self::build(source.spec().clone(), precision, |slot| Ok(source.weight(slot)?))
     }
 
     /// Packs the weights that `read` gives for each slot.
     ///
     /// # Errors
     /// Those of `read`; a spec that no model can have; weights of another shape.
-    pub fn from_weights(spec: Spec, mut read: impl FnMut(&Slot) -> Result<WeightData>) -> Result<Self> {
+    pub fn from_weights(spec: Spec, read: impl FnMut(&Slot) -> Result<WeightData>) -> Result<Self> {
+        Self::build(spec, Precision::Stored, read)
+    }
+
+    fn build(
+        spec: Spec,
+        precision: Precision,
+        mut read: impl FnMut(&Slot) -> Result<WeightData>,
+    ) -> Result<Self> {
         spec.validate()?;
         if spec.head_width > HEAD_WIDTH_MAX {
             let why = format!("its heads are {} wide; at most {HEAD_WIDTH_MAX} are supported", spec.head_width);
@@ -70,14 +78,21 @@ impl ServingModel {
         let weights = ModelWeights::build(&spec, |slot| {
             let data = read(slot)?;
             check_length(slot, &data)?;
+            let packed = match &data {
+                WeightData::F32(values) if slot.role != Role::Embedding => precision::pack(values, slot, precision)?,
+                _ => None,
+            };
             if slot.shape.len() == 2 {
-                matrices.push((name_of(&data), slot.len()));
+                let name = packed.as_ref().and(precision.name()).unwrap_or(name_of(&data));
+                matrices.push((name, slot.len()));
             }
             let weight = match (slot.shape.as_slice(), slot.role) {
                 (&[rows, width], Role::Embedding) => {
                     ServingWeight::table(data, rows, width, tied && slot.name == TOKENS)
                 }
-                (&[outputs, inputs], _) => ServingWeight::matrix(data, outputs, inputs),
+                (&[outputs, inputs], _) => {
+                    packed.map_or_else(|| ServingWeight::matrix(data, outputs, inputs), ServingWeight::Matrix)
+                }
                 _ => ServingWeight::Vector(data.into_f32()),
             };
             bytes += weight.bytes();

@@ -145,6 +145,16 @@ impl Matrix {
         Self { inputs, outputs, packed: Packed::F32(packed) }
     }
 
+    /// A map of bf16 weights, given as outputs × inputs.
+    pub(super) fn of_bf16(bits: &[u16], [outputs, inputs]: [usize; 2]) -> Self {
+        Self { inputs, outputs, packed: Packed::Bf16(Bf16Weight::pack(bits, [outputs, inputs])) }
+    }
+
+    /// A map of bytes.
+    pub(super) fn of_bytes(weight: quantized::Weight) -> Self {
+        Self { inputs: weight.inputs(), outputs: weight.outputs(), packed: Packed::Bytes(weight) }
+    }
+
     /// Outputs of the map.
     pub fn outputs(&self) -> usize {
         self.outputs

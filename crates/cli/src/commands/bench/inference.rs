@@ -117,7 +117,7 @@ pub enum Numbers {
     F32,
     /// bf16.
     Bf16,
-    /// Bytes, with a scale for every 32.
+    /// Bytes, with a scale for every 128 or 32 inputs.
     Int8,
 }
 
