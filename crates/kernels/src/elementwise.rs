@@ -12,6 +12,26 @@ pub fn add_assign(y: &mut [f32], x: &[f32]) {
     update(y, |range, y| y.iter_mut().zip(&x[range]).for_each(|(y, x)| *y += x));
 }
 
+/// `y += x`, by this thread alone: for pieces of a product as they become complete.
+///
+/// # Panics
+/// If `x` is shorter.
+pub fn add_piece(y: &mut [f32], x: &[f32]) {
+    struct Add<'a>(&'a mut [f32], &'a [f32]);
+    impl Kernel for Add<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self) {
+            let Self(y, x) = self;
+            for i in (0..y.len()).step_by(LANES) {
+                (S::at(y, i) + S::at(x, i)).put(y, i);
+            }
+        }
+    }
+    let x = &x[..y.len()];
+    dispatch(Add(y, x));
+}
+
 /// `y *= factor`.
 pub fn scale(y: &mut [f32], factor: f32) {
     update(y, |_, y| y.iter_mut().for_each(|y| *y *= factor));

@@ -107,7 +107,7 @@ impl ServingExecutor {
         let biases = weights.map(bias);
         quantized::products(&self.quantized, &mut maps, |map, _, columns, piece| {
             if let Some(bias) = biases[map] {
-                piece.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
+                elementwise::add_piece(piece, &bias[columns]);
             }
         });
         outputs

@@ -3,6 +3,7 @@
 use luban_kernels::Accumulate;
 use luban_kernels::blocks::BlockFormat;
 use luban_kernels::buffer::Buffer;
+use luban_kernels::elementwise;
 use luban_kernels::embedding;
 use luban_kernels::matmul::{self, MatRef, Shape};
 use luban_kernels::quantized::{self, Bf16Weight};
@@ -172,7 +173,7 @@ impl Matrix {
     pub(super) fn apply(&self, x: &[f32], room: &mut quantized::Rows, bias: Option<&[f32]>, y: &mut [f32]) {
         let add = |columns: std::ops::Range<usize>, piece: &mut [f32]| {
             if let Some(bias) = bias {
-                piece.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
+                elementwise::add_piece(piece, &bias[columns]);
             }
         };
         match &self.packed {

@@ -126,13 +126,18 @@ impl Kernel for Quantize<'_> {
             let largest = magnitudes.largest();
             let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
             let mut halves = [0; PARTS];
-            for (at, values) in values.chunks_exact_mut(LANES).enumerate() {
-                let numbers = if at * LANES < x.len() { S::at(x, at * LANES) } else { S::splat(0.0) };
-                let rounded = (numbers * S::splat(inverse)).round();
-                // SAFETY: 16 bytes.
-                unsafe { rounded.store_i8(values.as_mut_ptr()) };
-                // Whole numbers, whose sum is exact.
-                halves[at * LANES / (block / PARTS)] += rounded.sum() as i32;
+            for (half, values) in values.chunks_exact_mut(block / PARTS).enumerate() {
+                let mut sums = S::splat(0.0);
+                for (at, values) in values.chunks_exact_mut(LANES).enumerate() {
+                    let at = half * (block / PARTS) + at * LANES;
+                    let numbers = if at < x.len() { S::at(x, at) } else { S::splat(0.0) };
+                    let rounded = (numbers * S::splat(inverse)).round();
+                    sums = sums + rounded;
+                    // SAFETY: 16 bytes.
+                    unsafe { rounded.store_i8(values.as_mut_ptr()) };
+                }
+                // Of whole numbers, exact in any order.
+                halves[half] = sums.sum() as i32;
             }
             scales[number] = scale;
             sums[PARTS * number..][..PARTS].copy_from_slice(&halves);
