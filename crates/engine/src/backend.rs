@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use luban_model::{Batch, forward_through};
 
+use crate::adapters::LoadedAdapter;
 use crate::error::Result;
 use crate::serving::{Rows, ServingExecutor, ServingModel};
 use crate::speculation::Drafter;
@@ -22,6 +23,8 @@ struct Runner {
     model: Arc<ServingModel>,
     executor: ServingExecutor,
     batch: Batch,
+    /// Pieces of work in the order in which their rows stand: those with one adapter together.
+    order: Vec<usize>,
     wanted: Vec<usize>,
     logits: Option<Rows>,
 }
@@ -49,24 +52,12 @@ impl ModelBackend {
 impl Runner {
     fn new(model: Arc<ServingModel>, blocks: usize) -> Self {
         let executor = ServingExecutor::new(Arc::clone(&model), Some(blocks));
-        Self { model, executor, batch: Batch::new(), wanted: Vec::new(), logits: None }
+        Self { model, executor, batch: Batch::new(), order: Vec::new(), wanted: Vec::new(), logits: None }
     }
 
     /// The logits of the wanted rows, by the first `layers` of the model.
     fn run(&mut self, work: &[Work<'_>], layers: usize) -> Result<&[f32]> {
-        self.batch.clear();
-        self.wanted.clear();
-        for piece in work {
-            let start = self.batch.rows();
-            self.batch.push(piece.tokens, piece.first_position);
-            let end = self.batch.rows();
-            match piece.wanted {
-                Wanted::None => {}
-                Wanted::Last => self.wanted.push(end - 1),
-                Wanted::All => self.wanted.extend(start..end),
-            }
-        }
-        self.executor.place(work.iter().map(|piece| piece.blocks));
+        self.lay_out(work);
         let (spec, weights) = (self.model.spec(), self.model.weights());
         let hidden = forward_through(spec, weights, &mut self.executor, &self.batch, layers)?;
         // The memory of the last step's logits goes round.
@@ -76,6 +67,40 @@ impl Runner {
         }
         let logits = self.logits.insert(self.executor.logits(&hidden, &self.wanted)?);
         Ok(logits.values())
+    }
+}
+
+impl Runner {
+    /// Puts the pieces into the batch, tells the executor of their blocks and adapters, and notes the wanted rows in
+    /// the order of the work.
+    fn lay_out(&mut self, work: &[Work<'_>]) {
+        let Self { model, executor, batch, order, wanted, .. } = self;
+        // A model that guesses for another one knows nothing of that one's adapters.
+        let adapter = |index: &usize| work[*index].adapter.filter(|adapter| adapter.is_of(model));
+        order.clear();
+        order.extend(0..work.len());
+        order.sort_by_key(|index| adapter(index).map(LoadedAdapter::id));
+        batch.clear();
+        let mut starts = vec![0; work.len()];
+        for &index in order.iter() {
+            starts[index] = batch.rows();
+            batch.push(work[index].tokens, work[index].first_position);
+        }
+        executor.place(order.iter().map(|&index| work[index].blocks));
+        executor.adapt(order.chunk_by(|a, b| adapter(a) == adapter(b)).filter_map(|alike| {
+            let (first, last) = (*alike.first()?, *alike.last()?);
+            let rows = starts[first]..starts[last] + work[last].tokens.len();
+            Some((rows, Arc::clone(adapter(&first)?.weights())))
+        }));
+        wanted.clear();
+        for (piece, start) in work.iter().zip(starts) {
+            let end = start + piece.tokens.len();
+            match piece.wanted {
+                Wanted::None => {}
+                Wanted::Last => wanted.push(end - 1),
+                Wanted::All => wanted.extend(start..end),
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use crate::adapters::LoadedAdapter;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::request::{Event, FinishReason, LOGPROBS_MAX, Request, invalid};
@@ -17,6 +18,8 @@ pub const BEAM_WIDTH_MAX: usize = LOGPROBS_MAX / 2;
 pub struct BeamSearch {
     /// The tokens to continue.
     pub prompt: Vec<u32>,
+    /// The adapter whose answers are wanted; the model's own where there is none.
+    pub adapter: Option<LoadedAdapter>,
     /// Answers that are open at a time, and that are found: 1 to [`BEAM_WIDTH_MAX`].
     pub width: usize,
     /// Most tokens of an answer.
@@ -93,6 +96,7 @@ impl Engine {
     fn extended(&self, search: &BeamSearch, open: &[Open]) -> Result<Vec<Open>> {
         let request = |open: &Open| Request {
             prompt: [&search.prompt[..], &open.tokens].concat(),
+            adapter: search.adapter.clone(),
             max_tokens: 1,
             logprobs: Some(2 * search.width),
             // Only the alternatives count, and a token that ends the answer would come without them.

@@ -14,6 +14,7 @@ use luban_model::spec::Head;
 use luban_text::grammar::Grammar;
 use luban_text::{Sentinels, Tokenizer};
 
+use crate::adapters::{Adapters, LoadedAdapter};
 use crate::answer::{self, Answer};
 use crate::backend::ModelBackend;
 use crate::blocks::BLOCK_TOKENS;
@@ -124,6 +125,7 @@ pub struct Engine {
     tokenizer: Arc<Tokenizer>,
     spellings: Spellings,
     guides: Guides,
+    adapters: Adapters,
     info: ModelInfo,
     blocks_total: usize,
     queue_max: usize,
@@ -168,7 +170,7 @@ impl Engine {
             context: sizes.context,
             vocab: model.spec().vocab,
         };
-        let tokenizer = Arc::new(tokenizer);
+        let (tokenizer, model) = (Arc::new(tokenizer), Arc::new(model));
         let mut ends: Vec<u32> = tokenizer.ends().iter().copied().chain(origin.ends).collect();
         ends.sort_unstable();
         ends.dedup();
@@ -177,7 +179,7 @@ impl Engine {
         let queue = QueueLimits { total_max, tenant_max: options.tenant_queue_max.unwrap_or(total_max) };
         let (inbox, counters) = (Arc::new(Inbox::new(queue)), Arc::new(Counters::default()));
         let parts = Parts {
-            backend: ModelBackend::new(Arc::new(model), sizes.blocks, &options.speculation.drafter),
+            backend: ModelBackend::new(Arc::clone(&model), sizes.blocks, &options.speculation.drafter),
             blocks_total: sizes.blocks,
             common: Common {
                 tokenizer: Arc::clone(&tokenizer),
@@ -193,7 +195,8 @@ impl Engine {
         let thread = Mutex::new(Some(spawn(Worker::new(parts), options.threads)?));
         let (blocks_total, queue_max) = (sizes.blocks, options.queue_max);
         let (spellings, guides) = (Spellings::default(), Guides::new(ends_of_answers));
-        Ok(Self { inbox, counters, tokenizer, spellings, guides, info, blocks_total, queue_max, thread })
+        let adapters = Adapters::new(model);
+        Ok(Self { inbox, counters, tokenizer, spellings, guides, adapters, info, blocks_total, queue_max, thread })
     }
 
     /// What is served.
@@ -262,6 +265,9 @@ impl Engine {
     pub fn submit_all(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Refused> {
         let limits = request::Limits { vocab: self.info.vocab, context: self.info.context };
         requests.iter().try_for_each(|request| request.check(limits))?;
+        if requests.iter().filter_map(|request| request.adapter.as_ref()).any(|one| !one.is_of(self.adapters.model())) {
+            return Err(request::invalid("adapter", "it was loaded for another model"));
+        }
         if requests.windows(2).any(|pair| pair[0].tenant != pair[1].tenant) {
             return Err(Refused::Invalid { field: "tenant", what: "it must be the same for all".into() });
         }
@@ -279,6 +285,32 @@ impl Engine {
         }
         self.inbox.submit(submissions, answers.len())?;
         Ok(answers)
+    }
+
+    /// Loads an adapter that was trained for the model: a folder as PEFT writes it, or a GGUF file. Requests can have it
+    /// as soon as this returns; the others go on meanwhile.
+    ///
+    /// # Errors
+    /// A name that is taken or not plain, too many adapters, or one that is damaged, not supported or made for another
+    /// model.
+    pub fn load_adapter(&self, name: &str, path: &Path) -> Result<LoadedAdapter> {
+        self.adapters.load(name, path)
+    }
+
+    /// The adapters that are loaded, in the order in which they were.
+    pub fn adapters(&self) -> Vec<LoadedAdapter> {
+        self.adapters.list()
+    }
+
+    /// The adapter of a name.
+    pub fn adapter(&self, name: &str) -> Option<LoadedAdapter> {
+        self.adapters.find(name)
+    }
+
+    /// Drops an adapter: it is not found any more. Requests that have it go on to their ends, and its memory is given
+    /// back with the last of them. Nothing if none is loaded under the name.
+    pub fn drop_adapter(&self, name: &str) -> Option<LoadedAdapter> {
+        self.adapters.drop(name)
     }
 
     /// Whether answers can be kept to a grammar; it is then ready for requests.

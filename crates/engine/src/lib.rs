@@ -3,6 +3,7 @@
 //! - [`Engine`]: answers requests on its own thread, all live sequences in one ragged forward a step.
 //! - [`Request`], [`Event`], [`Answer`]: what goes in and what comes out; no HTTP, no JSON. [`Sampling`] says how tokens
 //!   are drawn, [`Grammar`] what the answer must be, [`BeamSearch`] asks for the likeliest answers.
+//! - [`LoadedAdapter`]: a low-rank adapter that requests can name; loaded and dropped while the engine serves.
 //! - [`serving`]: a model with packed weights, f32 or int8, the executor that runs it, and [`serving::ServingModel::score`]
 //!   for perplexity.
 //! - [`Embedder`]: sentence embeddings by encoders.
@@ -19,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod answer;
 mod backend;
 mod beam;
@@ -44,6 +46,7 @@ mod stop;
 mod vocabulary;
 mod worker;
 
+pub use adapters::{ADAPTER_NAME_BYTES_MAX, ADAPTERS_MAX, LoadedAdapter};
 pub use answer::Answer;
 pub use beam::{BEAM_WIDTH_MAX, Beam, BeamSearch};
 pub use embedder::{Embedder, Pooling};

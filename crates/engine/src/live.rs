@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use luban_text::{Stream, Tokenizer};
 
+use crate::adapters::LoadedAdapter;
 use crate::answer::Reply;
 use crate::blocks::{BLOCK_TOKENS, Blocks, Space};
 use crate::queue::Submission;
@@ -79,7 +80,8 @@ pub(crate) enum Progress {
 impl Live {
     pub(crate) fn new(submission: Submission, ticket: u64, common: &Common) -> Self {
         let Submission { mut request, chooser, reply, siblings, rank } = submission;
-        let space = Space { tenant: Arc::clone(&request.tenant), adapter: None };
+        let adapter = request.adapter.as_ref().map(LoadedAdapter::id);
+        let space = Space { tenant: Arc::clone(&request.tenant), adapter };
         Self {
             tokens: request.prompt.clone(),
             stops: StopMatcher::new(std::mem::take(&mut request.stop)),
@@ -194,6 +196,11 @@ impl Live {
         &self.request.tenant
     }
 
+    /// The adapter that it is worked on with.
+    pub(crate) fn adapter(&self) -> Option<&LoadedAdapter> {
+        self.request.adapter.as_ref()
+    }
+
     /// Tokens that the cache holds.
     pub(crate) fn cached(&self) -> usize {
         self.cached
@@ -261,7 +268,7 @@ impl Live {
             0 => self.unread(usize::MAX),
             _ => (std::slice::from_ref(self.guesses.last().unwrap_or(&0)), self.tokens.len() + round - 1),
         };
-        Work { tokens, first_position, blocks: &self.blocks, wanted: Wanted::Last }
+        Work { tokens, first_position, blocks: &self.blocks, adapter: self.adapter(), wanted: Wanted::Last }
     }
 
     /// Takes a drafter's guess in.

@@ -63,7 +63,8 @@ impl Submission {
         let (own, other) = (&self.request, &other.request);
         // Logits of a prompt's tokens are for one answer.
         let plain = !own.prompt_logprobs && !other.prompt_logprobs;
-        plain && own.prompt == other.prompt && own.tenant == other.tenant && own.priority == other.priority
+        let alike = own.adapter == other.adapter && own.tenant == other.tenant && own.priority == other.priority;
+        plain && alike && own.prompt == other.prompt
     }
 
     /// Answers that it asks for.

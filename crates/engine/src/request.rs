@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use luban_text::grammar::Grammar;
 
+use crate::adapters::LoadedAdapter;
 use crate::sampling::settings::{Sampling, check_bias, check_breakers, default_dry_breakers};
 
 /// Most stop strings of a request.
@@ -38,6 +39,8 @@ pub struct Request {
     pub prompt_logprobs: bool,
     /// Goes on past the tokens that end an answer, to `max_tokens`.
     pub ignore_end: bool,
+    /// The adapter whose answers are wanted; the model's own where there is none.
+    pub adapter: Option<LoadedAdapter>,
     /// On whose behalf: tenants get equal shares, and none shares cached prompts with another.
     pub tenant: Arc<str>,
     /// How urgent it is.
@@ -95,6 +98,7 @@ impl Default for Request {
             stop: Vec::new(),
             logprobs: None,
             prompt_logprobs: false,
+            adapter: None,
             tenant: Arc::default(),
             priority: Priority::default(),
             ignore_end: false,

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::adapters::LoadedAdapter;
 use crate::blocks::Blocks;
 use crate::error::Error;
 use crate::inbox::{Inbox, Order};
@@ -26,6 +27,8 @@ pub(crate) struct Work<'a> {
     pub(crate) first_position: usize,
     /// The cache blocks that hold the sequence's positions.
     pub(crate) blocks: &'a [u32],
+    /// What is added to the model's linear maps for them.
+    pub(crate) adapter: Option<&'a LoadedAdapter>,
     /// Rows whose logits are wanted.
     pub(crate) wanted: Wanted,
 }
@@ -207,7 +210,8 @@ impl<B: Backend> Worker<B> {
             .map(|&index| {
                 let (tokens, first_position) = live[index].chunk(chunks[index]);
                 let wanted = live[index].wanted(chunks[index]);
-                Work { tokens, first_position, blocks: &live[index].blocks, wanted }
+                let (blocks, adapter) = (live[index].blocks.as_slice(), live[index].adapter());
+                Work { tokens, first_position, blocks, adapter, wanted }
             })
             .collect();
         let vocab = backend.vocab();

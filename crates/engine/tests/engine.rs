@@ -378,7 +378,7 @@ fn a_wider_search_finds_likelier_answers() {
     let engine = engine(EngineOptions::default());
     let prompt = engine.encode_prompt("fn area").unwrap();
     let search = |width| {
-        let search = BeamSearch { prompt: prompt.clone(), width, max_tokens: 6, length_penalty: 1.0 };
+        let search = BeamSearch { prompt: prompt.clone(), adapter: None, width, max_tokens: 6, length_penalty: 1.0 };
         engine.beam_search(&search).unwrap()
     };
     let greedy = Request { logprobs: Some(0), ..Request::greedy(prompt.clone(), 6) };
@@ -403,6 +403,6 @@ fn a_wider_search_finds_likelier_answers() {
             assert!((own - beam.logprob).abs() < 1e-3, "{own} {}", beam.logprob);
         }
     }
-    let wide = BeamSearch { prompt, width: 11, max_tokens: 6, length_penalty: 1.0 };
+    let wide = BeamSearch { prompt, adapter: None, width: 11, max_tokens: 6, length_penalty: 1.0 };
     assert!(engine.beam_search(&wide).unwrap_err().to_string().contains("width"));
 }

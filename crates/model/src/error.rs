@@ -38,6 +38,14 @@ pub enum Error {
         /// What there was.
         found: String,
     },
+    /// An adapter that cannot be read, or not used with the model.
+    #[error("the adapter in {}: {what}", path.display())]
+    Adapter {
+        /// The folder or file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A batch that the model cannot take.
     #[error("batch: {what} is {found}; the model takes {expected}")]
     Batch {

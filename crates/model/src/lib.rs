@@ -8,6 +8,7 @@
 //! - [`gguf`]: how GGUF files map to a spec, both ways.
 //! - [`recording`]: the executor that keeps what the backward pass needs.
 //! - [`training`]: a model with parameters and gradients.
+//! - [`adapter`]: low-rank adapters that were trained for a model, read and held against it.
 //! - [`io`]: a model read from, and laid out as, a Hugging Face folder.
 //! - [`plan`]: the accounting of scale.
 //!
@@ -19,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 pub mod batch;
 mod error;
 pub mod executor;

@@ -1,5 +1,6 @@
 //! What all handlers share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use luban_engine::Engine;
@@ -13,6 +14,8 @@ pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
     /// The model's name in the API.
     pub(crate) model: String,
+    /// Where adapters are loaded from while the server runs.
+    pub(crate) adapter_folder: Option<PathBuf>,
     pub(crate) keys: ApiKeys,
     pub(crate) hosts: Hosts,
     pub(crate) metrics: Metrics,

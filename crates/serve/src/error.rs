@@ -27,6 +27,12 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// An adapter that is called as the model is.
+    #[error("the model and an adapter are both called {name}; give one of them another name")]
+    AdapterName {
+        /// The name.
+        name: String,
+    },
     /// A key that could be guessed, or that cannot be sent in a header.
     #[error("API key number {number} {why}")]
     Key {

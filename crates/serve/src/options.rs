@@ -1,6 +1,7 @@
 //! Where to listen, for whom, and within which bounds.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::ApiKeys;
@@ -12,6 +13,9 @@ pub struct ServeOptions {
     pub address: SocketAddr,
     /// The model's name in the API; the engine's name for it where this is empty.
     pub model: String,
+    /// A folder from which clients may have adapters of the model loaded, by the names of its entries; without one,
+    /// they can neither load nor drop any.
+    pub adapter_folder: Option<PathBuf>,
     /// Who may ask. Needed unless the address is a loopback one.
     pub keys: ApiKeys,
     /// Names that requests may call this server by, besides the local ones. On a loopback address others are refused;
@@ -32,6 +36,7 @@ impl Default for ServeOptions {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             model: String::new(),
+            adapter_folder: None,
             keys: ApiKeys::none(),
             hosts: Vec::new(),
             connections_max: 2048,

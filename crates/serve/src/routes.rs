@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::routing::{MethodFilter, MethodRouter};
 
-use crate::api::{completions, error, health, metrics, models, page};
+use crate::api::{adapters, completions, error, health, metrics, models, page};
 use crate::app::App;
 
 /// Who may use a route, once the server has keys.
@@ -23,7 +23,7 @@ pub enum Access {
 /// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// `GET` (which answers `HEAD` too) or `POST`.
+    /// `GET` (which answers `HEAD` too), `POST` or `DELETE`.
     pub method: &'static str,
     /// The path; `{…}` stands for any one part.
     pub path: &'static str,
@@ -42,6 +42,9 @@ enum Endpoint {
     Model,
     Completions,
     Chat,
+    Adapters,
+    LoadAdapter,
+    DropAdapter,
 }
 
 /// Every route there is.
@@ -54,32 +57,43 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/v1/models/{id}", access: Access::Key, endpoint: Endpoint::Model },
     Route { method: "POST", path: "/v1/completions", access: Access::Key, endpoint: Endpoint::Completions },
     Route { method: "POST", path: "/v1/chat/completions", access: Access::Key, endpoint: Endpoint::Chat },
+    Route { method: "GET", path: "/v1/adapters", access: Access::Key, endpoint: Endpoint::Adapters },
+    Route { method: "POST", path: "/v1/adapters", access: Access::Key, endpoint: Endpoint::LoadAdapter },
+    Route { method: "DELETE", path: "/v1/adapters/{adapter}", access: Access::Key, endpoint: Endpoint::DropAdapter },
 ];
 
 impl Route {
-    fn handler(&self) -> MethodRouter<Arc<App>> {
-        let method = if self.method == "POST" { MethodFilter::POST } else { MethodFilter::GET };
+    /// Adds the route to the others of its path.
+    fn handler(&self, others: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+        let method = match self.method {
+            "POST" => MethodFilter::POST,
+            "DELETE" => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
         match self.endpoint {
-            Endpoint::Page => on(method, page::show),
-            Endpoint::Alive => on(method, health::alive),
-            Endpoint::Ready => on(method, health::ready),
-            Endpoint::Metrics => on(method, metrics::show),
-            Endpoint::Models => on(method, models::list),
-            Endpoint::Model => on(method, models::one),
-            Endpoint::Completions => on(method, completions::complete),
-            Endpoint::Chat => on(method, completions::chat),
+            Endpoint::Page => others.on(method, page::show),
+            Endpoint::Alive => others.on(method, health::alive),
+            Endpoint::Ready => others.on(method, health::ready),
+            Endpoint::Metrics => others.on(method, metrics::show),
+            Endpoint::Models => others.on(method, models::list),
+            Endpoint::Model => others.on(method, models::one),
+            Endpoint::Completions => others.on(method, completions::complete),
+            Endpoint::Chat => others.on(method, completions::chat),
+            Endpoint::Adapters => others.on(method, adapters::list),
+            Endpoint::LoadAdapter => others.on(method, adapters::load),
+            Endpoint::DropAdapter => others.on(method, adapters::drop),
         }
     }
 
     fn matches(&self, path: &str) -> bool {
-        match self.path.split_once("{id}") {
+        match self.path.split_once('{') {
             Some((before, _)) => path.strip_prefix(before).is_some_and(|id| !id.is_empty() && !id.contains('/')),
             None => path == self.path,
         }
     }
 }
 
-/// The route that a path belongs to, whatever the method.
+/// A route that a path belongs to, whatever the method; all of them are open to the same.
 pub(crate) fn find(path: &str) -> Option<&'static Route> {
     TABLE.iter().find(|route| route.matches(path))
 }
@@ -87,10 +101,13 @@ pub(crate) fn find(path: &str) -> Option<&'static Route> {
 /// The router of the table.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    for route in TABLE {
-        let allowed = if route.method == "GET" { "GET, HEAD" } else { route.method };
-        let handler = route.handler().fallback(move || async move { error::method_not_allowed(allowed) });
-        router = router.route(route.path, handler);
+    // Routes of one path stand one after another.
+    for routes in TABLE.chunk_by(|a, b| a.path == b.path) {
+        let handlers = routes.iter().fold(MethodRouter::new(), |others, route| route.handler(others));
+        let allowed = |route: &Route| if route.method == "GET" { "GET, HEAD" } else { route.method };
+        let allowed: Arc<str> = routes.iter().map(allowed).collect::<Vec<_>>().join(", ").into();
+        let handlers = handlers.fallback(move || async move { error::method_not_allowed(&allowed) });
+        router = router.route(routes[0].path, handlers);
     }
     router.fallback(error::not_found).with_state(app)
 }
@@ -104,6 +121,16 @@ mod tests {
         let open: Vec<_> =
             TABLE.iter().filter(|route| route.access == Access::Anyone).map(|route| route.path).collect();
         assert_eq!(open, ["/healthz"]);
+    }
+
+    #[test]
+    fn routes_of_one_path_stand_together_and_are_open_to_the_same() {
+        for (index, route) in TABLE.iter().enumerate() {
+            let same: Vec<usize> = (0..TABLE.len()).filter(|&other| TABLE[other].path == route.path).collect();
+            assert!(same.iter().all(|&other| TABLE[other].access == route.access), "{}", route.path);
+            assert_eq!(same.iter().max().unwrap() - same.iter().min().unwrap() + 1, same.len(), "{}", route.path);
+            assert!(same.iter().all(|&other| other == index || TABLE[other].method != route.method), "{}", route.path);
+        }
     }
 
     #[test]

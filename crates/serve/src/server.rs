@@ -67,7 +67,7 @@ impl Server {
     /// Binds the address and begins to answer.
     ///
     /// # Errors
-    /// The address is taken or not ours, or others can reach it and there are no keys.
+    /// The address is taken or not ours, others can reach it and there are no keys, or an adapter has the model's name.
     pub fn start(engine: Engine, options: ServeOptions) -> Result<Self> {
         let asked = options.address;
         if !asked.ip().is_loopback() && options.keys.is_empty() {
@@ -80,7 +80,7 @@ impl Server {
         let runtime = runtime()?;
         let _entered = runtime.enter();
         let listener = TcpListener::from_std(listener).map_err(bind)?;
-        let app = Arc::new(App::new(engine, &options));
+        let app = Arc::new(App::new(engine, &options)?);
         let connections_max = options.connections_max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let connections = Arc::new(Semaphore::new(connections_max));
         let (closing, closed) = watch::channel(false);
@@ -180,21 +180,25 @@ impl StopSignals {
 }
 
 impl App {
-    fn new(engine: Engine, options: &ServeOptions) -> Self {
+    fn new(engine: Engine, options: &ServeOptions) -> Result<Self> {
         let model = match options.model.is_empty() {
             true => engine.info().name.clone(),
             false => options.model.clone(),
         };
-        Self {
+        if engine.adapter(&model).is_some() {
+            return Err(Error::AdapterName { name: model });
+        }
+        Ok(Self {
             engine: Arc::new(engine),
             model,
+            adapter_folder: options.adapter_folder.clone(),
             keys: options.keys.clone(),
             hosts: Hosts::new(options.address.ip().is_loopback(), &options.hosts),
             metrics: Metrics::default(),
             timeouts: options.timeouts,
             body_bytes_max: options.body_bytes_max,
             started_unix_s: SystemClock::default().unix_s(),
-        }
+        })
     }
 }
 

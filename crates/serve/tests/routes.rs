@@ -3,13 +3,13 @@
 mod support;
 
 use luban_engine::EngineOptions;
-use luban_serve::routes::{Access, TABLE};
+use luban_serve::routes::{Access, Route, TABLE};
 use luban_serve::{ApiKeys, Error, ServeOptions, Server};
 use serde_json::json;
-use support::{Bench, KEY, MODEL, Reply, start, start_chat, start_chat_with, start_default};
+use support::{ADAPTER, Bench, KEY, MODEL, Reply, start, start_adaptable, start_default};
 
 fn with_keys() -> Bench {
-    start_chat_with(|options| options.keys = ApiKeys::new([KEY]).unwrap())
+    start_adaptable(|options| options.keys = ApiKeys::new([KEY]).unwrap())
 }
 
 /// A request that the route would answer.
@@ -19,10 +19,11 @@ fn ask(bench: &Bench, method: &str, path: &str, key: Option<&str>) -> Reply {
     headers.push(("content-type", "application/json"));
     let body = match method {
         "POST" if path.contains("/chat/") => r#"{"messages": [{"role": "user", "content": "fn"}], "max_tokens": 1}"#,
+        "POST" if path.ends_with("/adapters") => r#"{"name": "tiny-adapter"}"#,
         "POST" => r#"{"prompt": "fn", "max_tokens": 1}"#,
         _ => "",
     };
-    bench.ask(method, &path.replace("{id}", MODEL), &headers, body)
+    bench.ask(method, &path.replace("{id}", MODEL).replace("{adapter}", ADAPTER), &headers, body)
 }
 
 #[test]
@@ -35,7 +36,8 @@ fn nothing_but_the_sign_of_life_is_let_in_without_a_key() {
             for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
                 let status = ask(&bench, method, route.path, key).status;
                 let open = route.access == Access::Anyone;
-                let allowed = method == route.method || (method == "HEAD" && route.method == "GET");
+                let takes = |other: &Route| method == other.method || (method == "HEAD" && other.method == "GET");
+                let allowed = TABLE.iter().any(|other| other.path == route.path && takes(other));
                 let expected = if !open {
                     401
                 } else if allowed {
@@ -55,7 +57,7 @@ fn nothing_but_the_sign_of_life_is_let_in_without_a_key() {
 
 #[test]
 fn without_keys_local_requests_are_let_in() {
-    let bench = start_chat();
+    let bench = start_adaptable(|_| {});
     for route in TABLE {
         assert_eq!(ask(&bench, route.method, route.path, None).status, 200, "{}", route.path);
     }
@@ -70,7 +72,7 @@ fn unknown_routes_and_methods_have_an_error_body() {
         reply.error();
     }
     assert_eq!(bench.get("/v1/models/other").error()["code"], "model_not_found");
-    for (method, path, allowed) in [("GET", "/v1/completions", "POST"), ("DELETE", "/v1/models", "GET, HEAD")] {
+    for (method, path, allowed) in [("GET", "/v1/completions", "POST"), ("DELETE", "/v1/models", "GET, HEAD"), ("PUT", "/v1/adapters", "GET, HEAD, POST")] {
         let reply = bench.ask(method, path, &[], "");
         assert_eq!((reply.status, reply.header("allow")), (405, Some(allowed)));
         reply.error();

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use luban_engine::{Engine, EngineOptions, Event, FinishReason, Request};
+use luban_engine::{Engine, EngineOptions, Event, FinishReason, LoadedAdapter, Request};
 use luban_flow::models;
 use serde_json::{Value, json};
 
+use super::generate::ADAPTER;
 use crate::args::Global;
 use crate::chat::conversation::{Conversation, Message, Role};
 use crate::chat::line::Lines;
@@ -37,6 +38,9 @@ pub struct Options {
     /// The model: a folder, a file, or a name of the catalogue
     #[arg(value_name = "MODEL")]
     pub model: String,
+    /// An adapter of the model: a folder as PEFT writes it, or a GGUF file
+    #[arg(long, value_name = "PATH")]
+    pub adapter: Option<PathBuf>,
     /// What the model is told about itself
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
@@ -59,6 +63,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let place = models::locate(&options.model, &session.context(&|_| {}))?;
     session.progress.clear();
     let engine = Engine::load(&place, EngineOptions { sequences_max: 1, ..EngineOptions::default() })?;
+    let adapter = options.adapter.as_ref().map(|path| engine.load_adapter(ADAPTER, path)).transpose()?;
     engine.encode_chat(&[json!({"role": "user", "content": "?"})], None)?;
     let mut conversation = match &options.load {
         Some(path) => Conversation::load(path)?,
@@ -69,6 +74,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let settings = Settings { sampling: options.sampling.sampling(), max_tokens: options.max_tokens };
     let mut chat = Chat {
         engine,
+        adapter,
         conversation,
         settings,
         bias: options.sampling.logit_bias.clone(),
@@ -118,6 +124,7 @@ impl Style {
 
 struct Chat {
     engine: Engine,
+    adapter: Option<LoadedAdapter>,
     conversation: Conversation,
     settings: Settings,
     bias: Vec<(u32, f32)>,
@@ -271,7 +278,8 @@ impl Chat {
         let max_tokens = self.settings.max_tokens.min(context.saturating_sub(tokens.len())).max(1);
         // Another seed for each turn, or the same thoughts would come again.
         let sampling = self.settings.sampling.for_choice(self.conversation.len());
-        Ok(Request { prompt: tokens, max_tokens, sampling, logit_bias: self.bias.clone(), ..Request::default() })
+        let (logit_bias, adapter) = (self.bias.clone(), self.adapter.clone());
+        Ok(Request { prompt: tokens, max_tokens, sampling, logit_bias, adapter, ..Request::default() })
     }
 
     /// Shows an answer as it comes; Ctrl-C ends it, and what there is stays.

@@ -1,6 +1,7 @@
 //! `luban generate`.
 
 use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,6 +14,8 @@ use crate::output::{self, Failure, Outcome};
 use crate::sampling::{GrammarOptions, SamplingOptions};
 use crate::session::{Interrupt, Session};
 
+/// What the adapter of a command is called in its engine.
+pub const ADAPTER: &str = "adapter";
 /// Longest prompt that is read from standard input.
 const PROMPT_BYTES_MAX: u64 = 16 << 20;
 
@@ -25,6 +28,9 @@ pub struct Options {
     /// The model: a folder, or a name of the catalogue
     #[arg(value_name = "MODEL")]
     pub model: String,
+    /// An adapter of the model: a folder as PEFT writes it, or a GGUF file
+    #[arg(long, value_name = "PATH")]
+    pub adapter: Option<PathBuf>,
     /// The text to continue; standard input when not given
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
@@ -64,6 +70,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     };
     let count = usize::from(options.n);
     let engine = Engine::load(&dir, EngineOptions { sequences_max: count, ..EngineOptions::default() })?;
+    let adapter = options.adapter.as_ref().map(|path| engine.load_adapter(ADAPTER, path)).transpose()?;
     let tokens = match &options.suffix {
         None => engine.encode_prompt(&prompt)?,
         Some(suffix) => engine.encode_infilling(&prompt, suffix)?,
@@ -77,6 +84,7 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
         logit_bias: options.sampling.logit_bias.clone(),
         grammar: options.grammar.grammar()?.map(Arc::new),
         stop: options.stop.clone(),
+        adapter,
         ..Request::default()
     };
     let answers = engine.submit_all(request.choices(count))?;

@@ -1,5 +1,6 @@
 //! The executor that serves: packed weights, cached attention, memory that is reused.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use luban_kernels::attention::{self, Inputs, Shape};
@@ -12,7 +13,7 @@ use luban_model::{Batch, Error, Executor, Spec};
 
 use super::cache::{self, Cache};
 use super::rows::{Memory, Rows};
-use super::{ServingModel, ServingWeight};
+use super::{ServingAdapter, ServingModel, ServingWeight};
 
 /// Positions that a rotary table is made for at first.
 const ROTARY_POSITIONS_MIN: usize = 1024;
@@ -29,6 +30,8 @@ pub struct ServingExecutor {
     cache: Option<Cache>,
     /// Room for rows that become bytes on their way into a product.
     quantized: quantized::Rows,
+    /// Rows of the next batches that have adapters.
+    adapted: Vec<(Range<usize>, Arc<ServingAdapter>)>,
     /// The common rotation, and that of the layers that rotate apart.
     rotary: [Option<rotary::Table>; 2],
 }
@@ -38,7 +41,14 @@ impl ServingExecutor {
     pub fn new(model: Arc<ServingModel>, cache_blocks: Option<usize>) -> Self {
         let spec = model.spec();
         let cache = cache_blocks.map(|blocks| Cache::new(spec, blocks));
-        Self { memory: Memory::default(), cache, quantized: quantized::Rows::default(), rotary: [None, None], model }
+        let quantized = quantized::Rows::default();
+        Self { memory: Memory::default(), cache, quantized, adapted: Vec::new(), rotary: [None, None], model }
+    }
+
+    /// Says which rows of the next batches have an adapter, one of this model; all others have none.
+    pub fn adapt(&mut self, rows: impl IntoIterator<Item = (Range<usize>, Arc<ServingAdapter>)>) {
+        self.adapted.clear();
+        self.adapted.extend(rows);
     }
 
     /// Says which cache blocks hold the sequences of the next batch, in their order.
@@ -183,10 +193,16 @@ impl Executor for ServingExecutor {
     ) -> Result<[Rows; N], Error> {
         let maps = weights.map(|weights| weights.weight.map().as_bytes());
         let block = |map: &Option<&quantized::Weight>| map.map(|map| map.layout().block);
-        if maps.iter().all(|map| map.is_some() && block(map) == block(&maps[0])) {
-            return Ok(self.linear_bytes(input, weights, maps.map(|map| map.expect("all were looked at"))));
+        let alike = maps.iter().all(|map| map.is_some() && block(map) == block(&maps[0]));
+        let mut outputs = match alike {
+            true => self.linear_bytes(input, weights, maps.map(|map| map.expect("all were looked at"))),
+            false => weights.map(|weights| self.linear(input, weights)),
+        };
+        if let Some(place) = weights.first().and_then(|first| first.weight.map().place()) {
+            let groups = self.adapted.iter().filter_map(|(rows, adapter)| Some((rows, adapter.group(place)?)));
+            groups.for_each(|(rows, group)| group.add(rows, input, &mut outputs, &self.memory));
         }
-        Ok(weights.map(|weights| self.linear(input, weights)))
+        Ok(outputs)
     }
 
     fn norm_heads(&mut self, rows: Rows, norm: &NormWeights<ServingWeight>) -> Result<Rows, Error> {

@@ -1,5 +1,6 @@
 //! A model laid out for inference: weights packed for the kernels, activations in memory that is reused.
 
+mod adapter;
 mod cache;
 mod executor;
 mod precision;
@@ -7,9 +8,12 @@ mod rows;
 mod score;
 mod weight;
 
+use std::path::Path;
+
 use luban_artifact::ModelFiles;
 use luban_kernels::attention::HEAD_WIDTH_MAX;
 use luban_kernels::matmul;
+use luban_model::families::Family;
 use luban_model::io::WeightData;
 use luban_model::spec::Head;
 use luban_model::weights::{Role, Slot};
@@ -17,17 +21,21 @@ use luban_model::{ModelWeights, Spec, io};
 
 use crate::error::{Error, Result};
 
+pub use adapter::ServingAdapter;
 pub(crate) use cache::block_bytes;
 pub use executor::ServingExecutor;
 pub use precision::Precision;
 pub use rows::Rows;
 pub use score::{Question, Window};
+use weight::Matrix;
 pub use weight::ServingWeight;
 
 /// A model ready to run; shared by its executors.
 #[derive(Debug)]
 pub struct ServingModel {
     spec: Spec,
+    /// Whose names the files have, or would have, that it came from.
+    family: Option<&'static Family>,
     weights: ModelWeights<ServingWeight>,
     bytes: u64,
     step_bytes: u64,
@@ -50,7 +58,8 @@ impl ServingModel {
     /// As there, and weights that are NaN or infinite where they are to become whole numbers.
     pub fn load_as(files: &ModelFiles, precision: Precision) -> Result<Self> {
         let source = io::read(files)?;
-        Self::build(source.spec().clone(), precision, |slot| Ok(source.weight(slot)?))
+        let model = Self::build(source.spec().clone(), precision, |slot| Ok(source.weight(slot)?))?;
+        Ok(Self { family: Some(source.family()), ..model })
     }
 
     /// Packs the weights that `read` gives for each slot.
@@ -61,11 +70,7 @@ impl ServingModel {
         Self::build(spec, Precision::Stored, read)
     }
 
-    fn build(
-        spec: Spec,
-        precision: Precision,
-        mut read: impl FnMut(&Slot) -> Result<WeightData>,
-    ) -> Result<Self> {
+    fn build(spec: Spec, precision: Precision, mut read: impl FnMut(&Slot) -> Result<WeightData>) -> Result<Self> {
         spec.validate()?;
         if spec.head_width > HEAD_WIDTH_MAX {
             let why = format!("its heads are {} wide; at most {HEAD_WIDTH_MAX} are supported", spec.head_width);
@@ -91,7 +96,8 @@ impl ServingModel {
                     ServingWeight::table(data, rows, width, tied && slot.name == TOKENS)
                 }
                 (&[outputs, inputs], _) => {
-                    packed.map_or_else(|| ServingWeight::matrix(data, outputs, inputs), ServingWeight::Matrix)
+                    let matrix = packed.unwrap_or_else(|| Matrix::pack(data, outputs, inputs));
+                    ServingWeight::matrix(matrix, matrices.len())
                 }
                 _ => ServingWeight::Vector(data.into_f32()),
             };
@@ -99,7 +105,20 @@ impl ServingModel {
             step_bytes += weight.step_bytes();
             Ok::<_, Error>(weight)
         })?;
-        Ok(Self { spec, weights, bytes, step_bytes, precision: commonest(&matrices) })
+        let family = Family::for_spec(&spec);
+        Ok(Self { spec, family, weights, bytes, step_bytes, precision: commonest(&matrices) })
+    }
+
+    /// Reads an adapter that was trained for the model, and packs it: a folder as PEFT writes it, or a GGUF file.
+    ///
+    /// # Errors
+    /// If it is neither, damaged, of a kind that is not supported, or made for another model.
+    pub fn load_adapter(&self, path: &Path) -> Result<ServingAdapter> {
+        let Some(family) = self.family else {
+            let why = "no family of models is known whose names it has".into();
+            return Err(Error::Unsupported { what: "take adapters", why });
+        };
+        ServingAdapter::pack(self, &luban_model::adapter::read(path, family, &self.spec)?)
     }
 
     /// What the model is.

@@ -23,6 +23,8 @@ pub enum ServingWeight {
 /// A packed linear map.
 #[derive(Debug)]
 pub struct Matrix {
+    /// Its place among the model's linear maps; a table that is a map too has none.
+    place: Option<usize>,
     inputs: usize,
     outputs: usize,
     packed: Packed,
@@ -46,9 +48,9 @@ pub struct Table {
 }
 
 impl ServingWeight {
-    /// Packs the matrix of a linear map, given as outputs × inputs.
-    pub(super) fn matrix(data: WeightData, outputs: usize, inputs: usize) -> Self {
-        Self::Matrix(Matrix::pack(data, outputs, inputs))
+    /// A linear map, with its place among the model's.
+    pub(super) fn matrix(matrix: Matrix, place: usize) -> Self {
+        Self::Matrix(Matrix { place: Some(place), ..matrix })
     }
 
     /// Keeps a table, packed where it is also a map, or takes less memory so.
@@ -123,7 +125,8 @@ impl ServingWeight {
 }
 
 impl Matrix {
-    fn pack(data: WeightData, outputs: usize, inputs: usize) -> Self {
+    /// Packs a matrix of outputs × inputs.
+    pub(super) fn pack(data: WeightData, outputs: usize, inputs: usize) -> Self {
         let packed = match floats(data) {
             WeightData::I8 { values, scales } => {
                 Packed::Bytes(quantized::Weight::from_rows(&values, &scales, [outputs, inputs]))
@@ -137,28 +140,38 @@ impl Matrix {
             }
             WeightData::F32(values) => return Self::of_f32(&values, outputs, inputs),
         };
-        Self { inputs, outputs, packed }
+        Self { place: None, inputs, outputs, packed }
     }
 
     fn of_f32(values: &[f32], outputs: usize, inputs: usize) -> Self {
         let mut packed = Buffer::zeroed(matmul::packed_len(inputs, outputs));
         matmul::pack(MatRef::row_major(values, outputs, inputs).transposed(), &mut packed);
-        Self { inputs, outputs, packed: Packed::F32(packed) }
+        Self { place: None, inputs, outputs, packed: Packed::F32(packed) }
     }
 
     /// A map of bf16 weights, given as outputs × inputs.
     pub(super) fn of_bf16(bits: &[u16], [outputs, inputs]: [usize; 2]) -> Self {
-        Self { inputs, outputs, packed: Packed::Bf16(Bf16Weight::pack(bits, [outputs, inputs])) }
+        Self { place: None, inputs, outputs, packed: Packed::Bf16(Bf16Weight::pack(bits, [outputs, inputs])) }
     }
 
     /// A map of bytes.
     pub(super) fn of_bytes(weight: quantized::Weight) -> Self {
-        Self { inputs: weight.inputs(), outputs: weight.outputs(), packed: Packed::Bytes(weight) }
+        Self { place: None, inputs: weight.inputs(), outputs: weight.outputs(), packed: Packed::Bytes(weight) }
     }
 
     /// Outputs of the map.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// Inputs of the map.
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Its place among the model's linear maps, if it is one of them.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.place
     }
 
     /// The weights as bytes, where they are.

@@ -108,7 +108,8 @@ impl<B: Backend> Worker<B> {
         if read > self.live[index].cached() {
             return true;
         }
-        let work = [Work { tokens, first_position, blocks: &self.live[index].blocks, wanted: Wanted::None }];
+        let (blocks, adapter) = (self.live[index].blocks.as_slice(), self.live[index].adapter());
+        let work = [Work { tokens, first_position, blocks, adapter, wanted: Wanted::None }];
         if guard(|| self.backend.draft(&work).map(drop).map_err(|error| error.to_string())).is_ok() {
             self.live[index].guesses.read = read;
         }

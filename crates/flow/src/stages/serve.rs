@@ -35,6 +35,12 @@ pub struct Serve {
     /// A file with keys that clients must send, one a line
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+    /// An adapter of the model, called NAME in the API: a folder as PEFT writes it, or a GGUF file; may be given several times
+    #[arg(long, value_name = "NAME=PATH")]
+    pub adapter: Vec<String>,
+    /// A folder from which clients may have adapters loaded while the server runs, by the names of its entries
+    #[arg(long, value_name = "DIR")]
+    pub adapter_folder: Option<PathBuf>,
     /// The model's name in the API; its folder's name when not given
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -58,6 +64,8 @@ impl Default for Serve {
             port: 8080,
             api_key: Vec::new(),
             keys: None,
+            adapter: Vec::new(),
+            adapter_folder: None,
             name: None,
             context: None,
             sequences_max: engine.sequences_max,
@@ -83,10 +91,12 @@ impl Stage for Serve {
         let options = ServeOptions {
             address: self.address()?,
             model: self.name.clone().unwrap_or_default(),
+            adapter_folder: self.adapter_folder.clone(),
             keys: self.keys()?,
             ..ServeOptions::default()
         };
         check(&options)?;
+        let adapters = self.adapters()?;
         let limits = EngineOptions {
             context: self.context,
             sequences_max: self.sequences_max,
@@ -94,6 +104,9 @@ impl Stage for Serve {
             ..EngineOptions::default()
         };
         let engine = Engine::load(self.model.path(), limits)?;
+        for (name, path) in adapters {
+            engine.load_adapter(&name, &path)?;
+        }
         luban_serve::serve(engine, options, context.listening)?;
         Ok(None)
     }
@@ -112,6 +125,21 @@ fn check(options: &ServeOptions) -> Result<()> {
 }
 
 impl Serve {
+    /// Names and places of the adapters.
+    fn adapters(&self) -> Result<Vec<(String, PathBuf)>> {
+        if let Some(folder) = self.adapter_folder.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(Error::Input { role: "adapter-folder", what: format!("{} is no folder", folder.display()) });
+        }
+        let one = |given: &String| match given.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), PathBuf::from(path))),
+            _ => Err(Error::Input {
+                role: "adapter",
+                what: format!("'{given}' is no name and path, such as german=adapters/german"),
+            }),
+        };
+        self.adapter.iter().map(one).collect()
+    }
+
     fn address(&self) -> Result<SocketAddr> {
         let host = match self.host.as_str() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -5,6 +5,7 @@
 //! architecture `llama` has the rows of queries and keys with the two halves of a head interleaved, GPT-2's queries,
 //! keys and values lie in one tensor, and norms that scale by one plus the weight have the one added.
 
+mod adapter;
 mod architecture;
 mod metadata;
 mod rotation;
@@ -16,6 +17,7 @@ use luban_artifact::gguf::{Gguf, TensorView};
 use luban_kernels::blocks::BlockFormat;
 use serde_json::Value;
 
+pub(crate) use adapter::read_adapter;
 pub use architecture::{ARCHITECTURES, Architecture};
 pub use write::{export, file_type, format_of};
 
@@ -117,20 +119,20 @@ fn floats(format: BlockFormat, bytes: &[u8], len: usize) -> Vec<f32> {
 }
 
 /// Rows of heads whose halves alternate, as rows of one half after the other.
-fn separated(bytes: &[u8], row_bytes: usize, head_width: usize) -> Vec<u8> {
-    rearranged(bytes, row_bytes, head_width, |row| 2 * (row % (head_width / 2)) + row / (head_width / 2))
+fn separated<T: Copy>(values: &[T], row_len: usize, head_width: usize) -> Vec<T> {
+    rearranged(values, row_len, head_width, |row| 2 * (row % (head_width / 2)) + row / (head_width / 2))
 }
 
 /// The reverse of [`separated`].
-fn interleaved(bytes: &[u8], row_bytes: usize, head_width: usize) -> Vec<u8> {
-    rearranged(bytes, row_bytes, head_width, |row| head_width / 2 * (row % 2) + row / 2)
+fn interleaved<T: Copy>(values: &[T], row_len: usize, head_width: usize) -> Vec<T> {
+    rearranged(values, row_len, head_width, |row| head_width / 2 * (row % 2) + row / 2)
 }
 
 /// Each head's rows, of which `from` says where they stood.
-fn rearranged(bytes: &[u8], row_bytes: usize, head_width: usize, from: impl Fn(usize) -> usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for head in bytes.chunks_exact(row_bytes * head_width) {
-        (0..head_width).for_each(|row| out.extend_from_slice(&head[from(row) * row_bytes..][..row_bytes]));
+fn rearranged<T: Copy>(values: &[T], row_len: usize, head_width: usize, from: impl Fn(usize) -> usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks_exact(row_len * head_width) {
+        (0..head_width).for_each(|row| out.extend_from_slice(&head[from(row) * row_len..][..row_len]));
     }
     out
 }

@@ -1,5 +1,6 @@
 //! The endpoints: one file each, with its request, its response, its limits and its handler.
 
+pub(crate) mod adapters;
 pub(crate) mod completions;
 pub(crate) mod error;
 pub(crate) mod fields;

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use luban_artifact::safetensors::{self, Dtype};
 use luban_artifact::{ArtifactWriter, Keys, Kind};
 use luban_base::progress::Silent;
 use luban_base::random::Stream;
@@ -30,6 +31,8 @@ pub fn number(name: &str, default: usize) -> usize {
 pub const KEY: &str = "sk-test-0123456789abcdef";
 /// The model's name.
 pub const MODEL: &str = "tiny-model";
+/// An adapter's name.
+pub const ADAPTER: &str = "tiny-adapter";
 /// How long a test waits for what must come: no measure of speed, so that a busy machine fails no test.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Tokens of the model's context: long enough for answers that take a while.
@@ -67,10 +70,33 @@ pub fn write_model(dir: &Path, special: &[&str], template: Option<&str>) {
     writer.commit(&Keys::from_seed(&[7; 32])).unwrap();
 }
 
+/// Writes an adapter of that model as PEFT lays it out.
+pub fn write_adapter(dir: &Path, seed: u64) {
+    let maps = [("self_attn.q_proj", 16, 16), ("mlp.up_proj", 16, 64), ("mlp.down_proj", 64, 16)];
+    let half = |label: u64, count: usize| -> Vec<u8> {
+        let stream = Stream::new(seed, &[label]);
+        (0..count as u64).flat_map(|at| stream.normal_at(at).to_le_bytes()).collect()
+    };
+    let mut tensors = Vec::new();
+    for (index, (module, inputs, outputs)) in maps.into_iter().enumerate() {
+        let name = format!("base_model.model.model.layers.0.{module}.lora");
+        let label = 2 * index as u64;
+        tensors.push((format!("{name}_A.weight"), vec![2, inputs], half(label, 2 * inputs)));
+        tensors.push((format!("{name}_B.weight"), vec![outputs, 2], half(label + 1, 2 * outputs)));
+    }
+    let views: Vec<_> = tensors.iter().map(|(n, s, bytes)| (n.clone(), Dtype::F32, s.clone(), &bytes[..])).collect();
+    let mut file = Vec::new();
+    safetensors::write(&mut file, &views, &[]).unwrap();
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(dir.join("adapter_model.safetensors"), file).unwrap();
+    std::fs::write(dir.join("adapter_config.json"), r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 2}"#).unwrap();
+}
+
 /// A server, and the folder of its model.
 pub struct Bench {
     pub server: Server,
-    _folder: tempfile::TempDir,
+    /// Where the model lies.
+    pub folder: tempfile::TempDir,
 }
 
 pub fn engine(options: EngineOptions) -> (Engine, tempfile::TempDir) {
@@ -88,7 +114,7 @@ fn engine_with(options: EngineOptions, special: &[&str], template: Option<&str>)
 pub fn start_infilling() -> Bench {
     let (engine, folder) = engine_with(EngineOptions::default(), &FILL_IN_THE_MIDDLE, None);
     let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
-    Bench { server: Server::start(engine, options).unwrap(), _folder: folder }
+    Bench { server: Server::start(engine, options).unwrap(), folder }
 }
 
 /// How conversations of the small model are written.
@@ -106,7 +132,18 @@ pub fn start_chat_with(change: impl FnOnce(&mut ServeOptions)) -> Bench {
     let (engine, folder) = engine_with(EngineOptions::default(), &[], Some(TEMPLATE));
     let mut options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
     change(&mut options);
-    Bench { server: Server::start(engine, options).unwrap(), _folder: folder }
+    Bench { server: Server::start(engine, options).unwrap(), folder }
+}
+
+/// Starts such a server with a folder of adapters.
+pub fn start_adaptable(change: impl FnOnce(&mut ServeOptions)) -> Bench {
+    let (engine, folder) = engine_with(EngineOptions::default(), &[], Some(TEMPLATE));
+    let adapters = folder.path().join("adapters");
+    write_adapter(&adapters.join(ADAPTER), 1);
+    let mut options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    options.adapter_folder = Some(adapters);
+    change(&mut options);
+    Bench { server: Server::start(engine, options).unwrap(), folder }
 }
 
 /// Starts a server on a free port.
@@ -114,7 +151,7 @@ pub fn start(engine_options: EngineOptions, change: impl FnOnce(&mut ServeOption
     let (engine, folder) = engine(engine_options);
     let mut options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
     change(&mut options);
-    Bench { server: Server::start(engine, options).unwrap(), _folder: folder }
+    Bench { server: Server::start(engine, options).unwrap(), folder }
 }
 
 pub fn start_default() -> Bench {

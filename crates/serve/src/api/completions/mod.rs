@@ -19,7 +19,7 @@ use axum::http::Response;
 use axum::response::IntoResponse;
 use luban_base::clock::{Clock, SystemClock};
 use luban_base::random;
-use luban_engine::Answer;
+use luban_engine::{Answer, LoadedAdapter};
 use serde_json::{Value, json};
 
 pub(crate) use self::chat::chat;
@@ -82,7 +82,7 @@ impl Completion {
             "id": self.id,
             "object": self.format.object(stream),
             "created": self.created_unix_s,
-            "model": self.app.model,
+            "model": self.ask.terms.adapter.as_ref().map_or(self.app.model.as_str(), LoadedAdapter::name),
             "system_fingerprint": digest,
             "choices": choices,
         })

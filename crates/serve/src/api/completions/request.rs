@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use luban_engine::{Grammar, Request};
+use luban_engine::{Grammar, LoadedAdapter, Request};
 use serde_json::Value;
 
 use crate::api::error::ApiError;
@@ -37,6 +37,8 @@ pub(super) struct Ask {
 /// What requests for completions and for chat messages say in the same words.
 #[derive(Debug)]
 pub(super) struct Terms {
+    /// What the name of the model stands for.
+    pub(super) adapter: Option<LoadedAdapter>,
     /// Answers to each prompt.
     pub(super) n: usize,
     pub(super) stream: bool,
@@ -57,13 +59,15 @@ pub(super) struct Prompt {
 impl Terms {
     /// Checks every field that is known; others are ignored, as OpenAI's clients expect.
     pub(super) fn read(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
-        if let Some(model) = fields.text("model")? {
-            app.check_model(model)?;
-        }
+        let adapter = match fields.text("model")? {
+            Some(model) => app.adapter_of(model)?,
+            None => None,
+        };
         fields.text("user")?;
         let stream = fields.flag("stream")?;
         let n = fields.integer("n", 1..=N_MAX.min(choices_max(app) as i64))?.unwrap_or(1) as usize;
         Ok(Self {
+            adapter,
             n,
             stream,
             include_usage: include_usage(fields, stream)?,
@@ -103,6 +107,7 @@ impl Ask {
         let request = |prompt: &Prompt| {
             let request = Request {
                 prompt: prompt.tokens.clone(),
+                adapter: self.terms.adapter.clone(),
                 max_tokens: self.max_tokens,
                 sampling: *sampling,
                 logit_bias: logit_bias.clone(),
