@@ -1,12 +1,15 @@
-//! Who may ask: API keys, and the names that a local server answers to.
+//! Who may ask, and on whose behalf: API keys with their tenants, and the names that a local server answers to.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use luban_base::digest::{self, Digest};
-use subtle::{Choice, ConstantTimeEq};
+use luban_engine::TENANT_BYTES_MAX;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::api::error::ApiError;
 use crate::error::{Error, Result};
@@ -18,15 +21,20 @@ pub const KEY_BYTES_MIN: usize = 16;
 /// Longest key.
 pub const KEY_BYTES_MAX: usize = 512;
 
-/// Keys that open the API. Only their digests are kept.
+/// Keys that open the API, each on behalf of a tenant. Only their digests are kept.
 #[derive(Clone, Default)]
 pub struct ApiKeys {
-    digests: Vec<Digest>,
+    keys: Vec<(Digest, Tenant)>,
 }
+
+/// On whose behalf a request is: those of one tenant share a queue, turns and cached prompts. The one without a name is
+/// that of keys without a tenant, and of servers without keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tenant(pub(crate) Arc<str>);
 
 impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ApiKeys({})", self.digests.len())
+        write!(f, "ApiKeys({})", self.keys.len())
     }
 }
 
@@ -36,14 +44,24 @@ impl ApiKeys {
         Self::default()
     }
 
-    /// Keys as clients send them: `Authorization: Bearer KEY`.
+    /// Keys as clients send them: `Authorization: Bearer KEY`. All of them are of the tenant without a name.
     ///
     /// # Errors
-    /// A key of fewer than 16 or more than 512 bytes, or with other than visible ASCII characters; too many keys.
+    /// As [`Self::of_tenants`].
     pub fn new<K: AsRef<str>>(keys: impl IntoIterator<Item = K>) -> Result<Self> {
-        let mut digests = Vec::new();
-        for (index, key) in keys.into_iter().enumerate() {
-            let (key, number) = (key.as_ref(), index + 1);
+        Self::of_tenants(keys.into_iter().map(|key| ("", key)))
+    }
+
+    /// Tenants' names with their keys; a tenant may have several, and the empty name is none.
+    ///
+    /// # Errors
+    /// A key of fewer than 16 or more than 512 bytes, or with other than visible ASCII characters, or that is there
+    /// twice; a name of a tenant that is too long, or has other than visible ASCII characters; too many keys.
+    pub fn of_tenants<T: AsRef<str>, K: AsRef<str>>(keys: impl IntoIterator<Item = (T, K)>) -> Result<Self> {
+        let (mut known, mut seen) = (Vec::new(), BTreeSet::new());
+        for (index, (tenant, key)) in keys.into_iter().enumerate() {
+            let (tenant, key, number) = (tenant.as_ref(), key.as_ref(), index + 1);
+            let digest = digest::of_bytes(key.as_bytes());
             let why = match () {
                 () if number > KEYS_MAX => format!("is one too many; at most {KEYS_MAX} are allowed"),
                 () if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()) => {
@@ -52,37 +70,46 @@ impl ApiKeys {
                 () if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
                     "has a character that is no visible ASCII character".into()
                 }
+                () if tenant.len() > TENANT_BYTES_MAX || !tenant.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                    format!("has a tenant whose name is no word of at most {TENANT_BYTES_MAX} visible ASCII characters")
+                }
+                () if !seen.insert(digest.0) => "is there twice".into(),
                 () => {
-                    digests.push(digest::of_bytes(key.as_bytes()));
+                    known.push((digest, Tenant(tenant.into())));
                     continue;
                 }
             };
             return Err(Error::Key { number, why });
         }
-        Ok(Self { digests })
+        Ok(Self { keys: known })
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.digests.is_empty()
+        self.keys.is_empty()
     }
 
-    /// Whether `key` is one of them. The time this takes tells nothing about the keys: digests are compared, all of
-    /// them, in constant time each.
-    fn contains(&self, key: &[u8]) -> bool {
+    /// Whose key it is. The time this takes tells nothing about the keys: digests are compared, all of them, in constant
+    /// time each.
+    fn tenant_of(&self, key: &[u8]) -> Option<&Tenant> {
         let presented = digest::of_bytes(key);
-        let found = self.digests.iter().fold(Choice::from(0), |found, known| found | known.0.ct_eq(&presented.0));
-        found.into()
+        // No key has the number 0.
+        let found = self.keys.iter().zip(1u32..).fold(0, |found, ((known, _), number)| {
+            u32::conditional_select(&found, &number, known.0.ct_eq(&presented.0))
+        });
+        let index = (found as usize).checked_sub(1)?;
+        self.keys.get(index).map(|(_, tenant)| tenant)
     }
 
-    /// Lets a request pass if it brings a key, or if there are none.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    /// Lets a request pass if it brings a key, or if there are none, and says on whose behalf it is.
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Tenant, ApiError> {
         if self.is_empty() {
-            return Ok(());
+            return Ok(Tenant::default());
         }
-        match headers.get(AUTHORIZATION).and_then(bearer) {
-            Some(key) if key.len() <= KEY_BYTES_MAX && self.contains(key) => Ok(()),
-            Some(_) => Err(ApiError::key("the API key is not valid")),
+        let key = headers.get(AUTHORIZATION).and_then(bearer);
+        match key.map(|key| (key.len() <= KEY_BYTES_MAX).then(|| self.tenant_of(key)).flatten()) {
+            Some(Some(tenant)) => Ok(tenant.clone()),
+            Some(None) => Err(ApiError::key("the API key is not valid")),
             None => Err(ApiError::key("an API key is needed: send it as `Authorization: Bearer KEY`")),
         }
     }
@@ -172,11 +199,35 @@ mod tests {
     }
 
     #[test]
+    fn keys_say_on_whose_behalf() {
+        let keys = [
+            ("a", "sk-0123456789abcdef"),
+            ("b", "sk-another-long-key"),
+            ("a", "sk-a-second-long-key"),
+            ("", "sk-of-nobody-at-all"),
+        ];
+        let keys = ApiKeys::of_tenants(keys).unwrap();
+        let tenant = |key: &str| keys.check(&headers("authorization", &format!("Bearer {key}"))).unwrap().0;
+        assert_eq!(&*tenant("sk-0123456789abcdef"), "a");
+        assert_eq!(&*tenant("sk-another-long-key"), "b");
+        assert_eq!(&*tenant("sk-a-second-long-key"), "a");
+        assert_eq!(&*tenant("sk-of-nobody-at-all"), "");
+        assert!(keys.check(&headers("authorization", "Bearer sk-0123456789abcdeg")).is_err());
+        assert_eq!(format!("{keys:?}"), "ApiKeys(4)");
+        let key = "sk-0123456789abcdef";
+        for wrong in [vec![("a", key), ("b", key)], vec![("a b", key)], vec![("größe", key)], vec![("a", "")]] {
+            assert!(ApiKeys::of_tenants(wrong.clone()).is_err(), "{wrong:?}");
+        }
+        assert!(ApiKeys::of_tenants([("x".repeat(257), key)]).is_err());
+    }
+
+    #[test]
     fn weak_keys_are_refused() {
         for key in ["short", "", "with a space in it…", "with-a-line-break\n"] {
             assert!(ApiKeys::new([key]).is_err(), "{key:?}");
         }
-        assert!(ApiKeys::new(vec!["0123456789abcdef"; KEYS_MAX + 1]).is_err());
+        let many = |count: usize| ApiKeys::new((0..count).map(|number| format!("0123456789abcdef-{number}")));
+        assert!(many(KEYS_MAX).is_ok() && many(KEYS_MAX + 1).is_err());
     }
 
     #[test]

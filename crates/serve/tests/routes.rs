@@ -72,7 +72,11 @@ fn unknown_routes_and_methods_have_an_error_body() {
         reply.error();
     }
     assert_eq!(bench.get("/v1/models/other").error()["code"], "model_not_found");
-    for (method, path, allowed) in [("GET", "/v1/completions", "POST"), ("DELETE", "/v1/models", "GET, HEAD"), ("PUT", "/v1/adapters", "GET, HEAD, POST")] {
+    for (method, path, allowed) in [
+        ("GET", "/v1/completions", "POST"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
+        ("PUT", "/v1/adapters", "GET, HEAD, POST"),
+    ] {
         let reply = bench.ask(method, path, &[], "");
         assert_eq!((reply.status, reply.header("allow")), (405, Some(allowed)));
         reply.error();

@@ -32,7 +32,8 @@ pub struct Serve {
     /// A key that clients must send; may be given several times, but a file is not seen by other users
     #[arg(long, value_name = "KEY")]
     pub api_key: Vec<String>,
-    /// A file with keys that clients must send, one a line
+    /// A file with keys that clients must send, one a line; with a tenant's name before it, a key is that tenant's: tenants
+    /// take turns, and none shares what is remembered of prompts with another
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// An adapter of the model, called NAME in the API: a folder as PEFT writes it, or a GGUF file; may be given several times
@@ -53,6 +54,9 @@ pub struct Serve {
     /// Most requests that wait
     #[arg(long, value_name = "N", default_value_t = Self::default().queue_max)]
     pub queue_max: usize,
+    /// Most requests of one tenant that wait; as many as of all when not given
+    #[arg(long, value_name = "N")]
+    pub tenant_queue_max: Option<usize>,
 }
 
 impl Default for Serve {
@@ -70,6 +74,7 @@ impl Default for Serve {
             context: None,
             sequences_max: engine.sequences_max,
             queue_max: engine.queue_max,
+            tenant_queue_max: None,
         }
     }
 }
@@ -101,6 +106,7 @@ impl Stage for Serve {
             context: self.context,
             sequences_max: self.sequences_max,
             queue_max: self.queue_max,
+            tenant_queue_max: self.tenant_queue_max,
             ..EngineOptions::default()
         };
         let engine = Engine::load(self.model.path(), limits)?;
@@ -152,18 +158,54 @@ impl Serve {
     }
 
     fn keys(&self) -> Result<ApiKeys> {
-        let mut keys = self.api_key.clone();
+        let mut keys: Vec<(String, String)> = self.api_key.iter().map(|key| (String::new(), key.clone())).collect();
         if let Some(path) = &self.keys {
             let fail = |source| Error::Io { what: "read the keys in", path: path.clone(), source };
             if std::fs::metadata(path).map_err(fail)?.len() > KEYS_BYTES_MAX {
                 return Err(fail(std::io::Error::other("the file is too long")));
             }
             let text = std::fs::read_to_string(path).map_err(fail)?;
-            keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            keys.extend(lines.map(|line| match line.split_once(char::is_whitespace) {
+                Some((tenant, key)) => (tenant.to_owned(), key.trim_start().to_owned()),
+                None => (String::new(), line.to_owned()),
+            }));
             if keys.is_empty() {
                 return Err(fail(std::io::Error::other("there is no key in it")));
             }
         }
-        Ok(ApiKeys::new(keys)?)
+        Ok(ApiKeys::of_tenants(keys)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Result<ApiKeys, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        std::fs::write(&path, text).unwrap();
+        Serve { keys: Some(path), ..Serve::default() }.keys().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn lines_are_keys_with_or_without_a_tenant() {
+        let read = keys("sk-0123456789abcdef\n\n  ada\t sk-another-long-key  \r\nada sk-a-third-long-key\n").unwrap();
+        assert_eq!(format!("{read:?}"), "ApiKeys(3)");
+        for wrong in
+            ["", "\n \n", "ada short", "ada sk-another-long-key more", "ada sk-0123456789abcdef\nsk-0123456789abcdef"]
+        {
+            assert!(keys(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn adapters_have_a_name_and_a_place() {
+        let serve = |given: &str| Serve { adapter: vec![given.into()], ..Serve::default() }.adapters();
+        assert_eq!(serve("german=some/where=else").unwrap(), [("german".into(), "some/where=else".into())]);
+        for wrong in ["german", "=german", "german=", ""] {
+            assert!(serve(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

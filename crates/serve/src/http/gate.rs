@@ -11,6 +11,7 @@ use tower::ServiceExt;
 
 use crate::api::error::ApiError;
 use crate::app::App;
+use crate::auth::Tenant;
 use crate::http::body::Ending;
 use crate::http::timed::{Phase, Phases};
 use crate::routes::{self, Access};
@@ -26,7 +27,7 @@ pub(crate) async fn answer(
     let route = routes::find(request.uri().path());
     let method = request.method().clone();
     let response = match check(&app, &request) {
-        Ok(()) => match router.oneshot(request).await {
+        Ok(tenant) => match router.oneshot(on_behalf(request, tenant)).await {
             Ok(response) => response,
             Err(never) => match never {},
         },
@@ -37,15 +38,20 @@ pub(crate) async fn answer(
     response.map(|body| Ending::new(body, IdleAgain(phases)))
 }
 
-/// Deny by default: a route that is not in the table wants a key too.
-fn check(app: &App, request: &Request<Body>) -> Result<(), ApiError> {
+/// Deny by default: a route that is not in the table wants a key too. Says on whose behalf the request is.
+fn check(app: &App, request: &Request<Body>) -> Result<Tenant, ApiError> {
     app.hosts.check(request)?;
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     match routes::find(request.uri().path()).map(|route| route.access) {
-        Some(Access::Anyone) => Ok(()),
-        Some(Access::SignIn) if reading => Ok(()),
+        Some(Access::Anyone) => Ok(Tenant::default()),
+        Some(Access::SignIn) if reading => Ok(Tenant::default()),
         _ => app.keys.check(request.headers()),
     }
+}
+
+fn on_behalf(mut request: Request, tenant: Tenant) -> Request {
+    request.extensions_mut().insert(tenant);
+    request
 }
 
 /// Held by an answer's body: when that is gone, the connection waits for the next request.

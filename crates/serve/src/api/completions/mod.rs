@@ -28,6 +28,7 @@ use self::request::Ask;
 use crate::api::error::ApiError;
 use crate::api::fields::{Fields, read_body};
 use crate::app::{App, process_entropy};
+use crate::auth::Tenant;
 
 /// Answers a completion request.
 pub(crate) async fn complete(State(app): State<Arc<App>>, request: Request) -> Result<Response<Body>, ApiError> {
@@ -42,12 +43,14 @@ async fn answer(
     read: fn(Fields, &Arc<App>) -> Result<Ask, ApiError>,
 ) -> Result<Response<Body>, ApiError> {
     let started = Instant::now();
+    // The gate puts it there; who comes without is nobody.
+    let tenant = request.extensions().get::<Tenant>().cloned().unwrap_or_default();
     let body = read_body(&app, request).await?;
     let asking = Arc::clone(&app);
     // Reading a megabyte of JSON and encoding it takes a while; other connections go on meanwhile.
     let (ask, answers) = tokio::task::spawn_blocking(move || {
         let ask = read(Fields::parse(&body)?, &asking)?;
-        let answers = asking.engine.submit_all(ask.requests())?;
+        let answers = asking.engine.submit_all(ask.requests(&tenant))?;
         Ok::<_, ApiError>((ask, answers))
     })
     .await

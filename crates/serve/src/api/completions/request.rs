@@ -10,6 +10,7 @@ use crate::api::fields::Fields;
 use crate::api::grammar;
 use crate::api::sampling::Drawing;
 use crate::app::App;
+use crate::auth::Tenant;
 
 /// Most answers to one prompt.
 const N_MAX: i64 = 8;
@@ -102,12 +103,13 @@ impl Ask {
     }
 
     /// What the engine is asked, a request for each choice: the answers to a prompt stand together.
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(super) fn requests(&self, tenant: &Tenant) -> Vec<Request> {
         let Drawing { sampling, logit_bias, dry_breakers } = &self.terms.drawing;
         let request = |prompt: &Prompt| {
             let request = Request {
                 prompt: prompt.tokens.clone(),
                 adapter: self.terms.adapter.clone(),
+                tenant: Arc::clone(&tenant.0),
                 max_tokens: self.max_tokens,
                 sampling: *sampling,
                 logit_bias: logit_bias.clone(),
