@@ -1,9 +1,18 @@
 //! Numbers as people read them.
 
+use luban_model::Spec;
+use luban_model::spec::Experts;
+
 /// Size of a chart in letters.
 pub const CHART_COLUMNS: usize = 96;
 /// See [`CHART_COLUMNS`].
 pub const CHART_ROWS: usize = 12;
+
+/// The feed-forward parts of a model with experts.
+pub fn experts(spec: &Spec) -> Option<String> {
+    let Experts { count, per_token, width, .. } = spec.experts.as_ref()?;
+    Some(format!("{per_token} of {count} experts of {}", grouped(*width as u64)))
+}
 
 /// `1,234,567`.
 pub fn grouped(value: u64) -> String {

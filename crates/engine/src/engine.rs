@@ -459,7 +459,7 @@ impl Sizes {
         let for_one = context.div_ceil(BLOCK_TOKENS);
         let for_all = for_one.saturating_mul(options.sequences_max);
         let spec = model.spec();
-        let widest = spec.ffn_width.max(spec.query_width()).max(spec.width);
+        let widest = spec.ffn_width_max().max(spec.query_width()).max(spec.width);
         let limits = Limits {
             sequences_max: options.sequences_max.min((ACTIVATIONS_MAX / spec.vocab).max(1)),
             step_tokens_max: options.step_tokens_max.min((ACTIVATIONS_MAX / widest).max(1)),

@@ -25,7 +25,8 @@ use support::{decoders, f32_model, i8_model, tokenizer, tokens, values};
 
 fn maps(spec: &Spec) -> Vec<Slot> {
     let is_map = |slot: &Slot| matches!(slot.role, Role::Linear | Role::ResidualLinear);
-    slots(spec).into_iter().filter(|slot| is_map(slot) && slot.name.starts_with("layers.")).collect()
+    let in_block = |slot: &Slot| slot.name.starts_with("layers.") && !slot.name.contains(".experts.");
+    slots(spec).into_iter().filter(|slot| is_map(slot) && in_block(slot)).collect()
 }
 
 fn random(seed: u64, label: u64, count: usize) -> Vec<f32> {

@@ -55,6 +55,44 @@ impl Vector {
     }
 }
 
+/// A decoder that is served only.
+const WITH_EXPERTS: &str = "qwen3-moe";
+
+#[test]
+fn a_decoder_with_experts_agrees_with_transformers() {
+    let files = ModelFiles::open(&folder(WITH_EXPERTS)).unwrap();
+    let model = Arc::new(ServingModel::load(&files).unwrap());
+    let expected = Weights::open(files.map("expected.safetensors").unwrap()).unwrap();
+    let cases: Value = serde_json::from_slice(&files.read("cases.json").unwrap()).unwrap();
+    let cases = cases["cases"].as_array().unwrap().iter();
+    let cases: Vec<Vec<u32>> = cases.map(|case| serde_json::from_value(case["tokens"].clone()).unwrap()).collect();
+    let vocab = model.spec().vocab;
+    let batch = Batch::of(cases.iter().map(Vec::as_slice));
+    let mut executor = ServingExecutor::new(Arc::clone(&model), None);
+    let hidden = forward(model.spec(), model.weights(), &mut executor, &batch).unwrap();
+    let logits = executor.logits(&hidden, &(0..batch.rows()).collect::<Vec<_>>()).unwrap();
+    let mut cached = ServingExecutor::new(Arc::clone(&model), Some(2));
+    for (index, rows) in batch.sequences().iter().enumerate() {
+        let of_case = expected.to_f32(&format!("logits_{index}")).unwrap();
+        let apart = difference(&logits.values()[rows.start * vocab..rows.end * vocab], &of_case);
+        assert!(apart < 1e-5, "logits of case {index}: {apart} from transformers");
+        let width = model.spec().width;
+        let found = &hidden.values()[rows.start * width..rows.end * width];
+        let apart = difference(found, &expected.to_f32(&format!("hidden_{index}")).unwrap());
+        assert!(apart < 1e-5, "hidden states of case {index}: {apart} from transformers");
+        // Token by token.
+        for (position, row) in rows.clone().enumerate() {
+            let mut one = Batch::new();
+            one.push(&cases[index][position..=position], position);
+            cached.place([[1, 0].as_slice()]);
+            let hidden = forward(model.spec(), model.weights(), &mut cached, &one).unwrap();
+            let found = cached.logits(&hidden, &[0]).unwrap();
+            let together = logits.row(row);
+            assert!(found.row(0).iter().zip(together).all(|(a, b)| a.to_bits() == b.to_bits()), "{index}, {position}");
+        }
+    }
+}
+
 /// The largest difference, relative to the largest expected value.
 fn difference(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());

@@ -118,7 +118,9 @@ fn what_an_earlier_sequence_left_in_a_block_does_not_show() {
 
 #[test]
 fn int8_weights_are_what_their_values_times_scales_are() {
-    for spec in decoders() {
+    for mut spec in decoders() {
+        // Which experts are taken may hang on a hair, so here all of them are.
+        spec.experts.iter_mut().for_each(|experts| experts.per_token = experts.count);
         let exact = ServingModel::from_weights(spec.clone(), |slot| {
             let data = support::quantized(slot, support::values(slot, 1));
             Ok(luban_model::io::WeightData::F32(data.into_f32()))

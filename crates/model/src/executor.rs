@@ -7,7 +7,10 @@
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::spec::{NormPlace, Spec};
-use crate::weights::{EmbeddingWeights, HeadWeights, LayerWeights, LinearWeights, ModelWeights, NormWeights};
+use crate::weights::{
+    EmbeddingWeights, ExpertsWeights, FeedForwardWeights, HeadWeights, LayerWeights, LinearWeights, MlpWeights,
+    ModelWeights, NormWeights,
+};
 
 /// The operations of a transformer's forward, over rows of activations.
 pub trait Executor {
@@ -44,6 +47,9 @@ pub trait Executor {
 
     /// The non-linearity of `gate`, times `up` where the model is gated.
     fn activate(&mut self, gate: Self::Rows, up: Option<Self::Rows>) -> Result<Self::Rows, Error>;
+
+    /// The few of several feed-forward parts that each row takes, summed by its shares: rows × width.
+    fn experts(&mut self, input: &Self::Rows, weights: &ExpertsWeights<Self::Weight>) -> Result<Self::Rows, Error>;
 
     /// Runs one block; here is where an executor may wrap it.
     fn block(&mut self, block: Block<'_, Self::Weight>, stream: Stream<Self::Rows>) -> Result<Stream<Self::Rows>, Error>
@@ -207,17 +213,29 @@ fn feed_forward<E: Executor>(
     layer: &LayerWeights<E::Weight>,
     input: &E::Rows,
 ) -> Result<E::Rows, Error> {
-    let active = match &layer.gate {
+    let fed = match &layer.feed_forward {
+        FeedForwardWeights::Dense(weights) => mlp(executor, weights, input)?,
+        FeedForwardWeights::Experts(weights) => executor.experts(input, weights)?,
+    };
+    let whole = executor.combine(fed)?;
+    normed(executor, whole, layer.ffn_out_norm.as_ref())
+}
+
+/// One feed-forward part: rows × width.
+///
+/// # Errors
+/// Those of the executor.
+pub fn mlp<E: Executor>(executor: &mut E, weights: &MlpWeights<E::Weight>, input: &E::Rows) -> Result<E::Rows, Error> {
+    let active = match &weights.gate {
         Some(gate) => {
-            let [gate, up] = executor.linear_group(input, [gate, &layer.up])?;
+            let [gate, up] = executor.linear_group(input, [gate, &weights.up])?;
             executor.activate(gate, Some(up))?
         }
         None => {
-            let [up] = executor.linear_group(input, [&layer.up])?;
+            let [up] = executor.linear_group(input, [&weights.up])?;
             executor.activate(up, None)?
         }
     };
-    let [down] = executor.linear_group(&active, [&layer.down])?;
-    let whole = executor.combine(down)?;
-    normed(executor, whole, layer.ffn_out_norm.as_ref())
+    let [down] = executor.linear_group(&active, [&weights.down])?;
+    Ok(down)
 }

@@ -12,7 +12,8 @@ use crate::batch::Batch;
 use crate::error::Error;
 use crate::executor::{Block, Executor, Stream};
 use crate::spec::{NormKind, Spec};
-use crate::weights::{EmbeddingWeights, HeadWeights, LinearWeights, LoraWeights, NormWeights};
+use crate::training::refuse_experts;
+use crate::weights::{EmbeddingWeights, ExpertsWeights, HeadWeights, LinearWeights, LoraWeights, NormWeights};
 
 /// Records a forward on a tape.
 pub struct Recording {
@@ -141,6 +142,10 @@ impl Executor for Recording {
     type Weight = Var;
     type Rows = Var;
     type Logits = Var;
+
+    fn experts(&mut self, _: &Var, _: &ExpertsWeights<Var>) -> Result<Var, Error> {
+        refuse_experts(&self.settings.spec).map(|()| unreachable!("experts without a spec that has any"))
+    }
 
     fn embed(&mut self, weights: &EmbeddingWeights<Var>, batch: &Batch) -> Result<Var, Error> {
         let mut sum = ops::embed(&mut self.tape, &weights.tokens, batch.tokens());

@@ -12,6 +12,8 @@ pub const WIDTH_MAX: usize = 1 << 17;
 pub const LAYERS_MAX: usize = 1 << 12;
 /// Most entries of a vocabulary.
 pub const VOCAB_MAX: usize = 1 << 24;
+/// Most experts of all layers together.
+pub const EXPERTS_MAX: usize = 1 << 16;
 /// Longest context.
 pub const CONTEXT_MAX: usize = 1 << 24;
 
@@ -37,6 +39,9 @@ pub struct Spec {
     pub context: usize,
     /// Kind, place and epsilon of the normalisation.
     pub norm: Norm,
+    /// Several feed-forward parts, of which each token takes a few, in place of one.
+    #[serde(default)]
+    pub experts: Option<Experts>,
     /// How positions enter.
     pub position: Position,
     /// Rows of a learned table of positions that stand before that of position 0.
@@ -131,6 +136,23 @@ pub struct Local {
     /// Base of their rotation, which is then not stretched; the same as in other layers where there is none.
     pub theta: Option<f64>,
     /// Which layers they are.
+    pub layers: Vec<bool>,
+}
+
+/// Feed-forward parts of which each token takes a few (Shazeer et al. 2017, arXiv 1701.06538): a linear map of its row
+/// and a softmax give each part a share, and the parts with the largest shares are summed by them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experts {
+    /// How many there are in a layer.
+    pub count: usize,
+    /// How many a token takes.
+    pub per_token: usize,
+    /// Inner width of each.
+    pub width: usize,
+    /// Whether the shares of those that are taken are divided by their sum.
+    pub normalize: bool,
+    /// Which layers have them; the others have one part of the common inner width.
     pub layers: Vec<bool>,
 }
 
@@ -230,6 +252,7 @@ impl Spec {
             ffn_width: width.saturating_mul(8).div_ceil(3).next_multiple_of(64),
             context: 256,
             norm: Norm { kind: NormKind::Rms, place: NormPlace::Pre, epsilon: 1e-5 },
+            experts: None,
             position: Position::Rotary { theta: 10_000.0 },
             position_offset: 0,
             rotary_scaling: None,
@@ -289,6 +312,16 @@ impl Spec {
     /// Whether a layer sees near positions only.
     pub fn is_local(&self, layer: usize) -> bool {
         self.local.as_ref().is_some_and(|local| local.layers.get(layer) == Some(&true))
+    }
+
+    /// The experts of a layer, where it has any.
+    pub fn experts_of(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|experts| experts.layers.get(layer) == Some(&true))
+    }
+
+    /// The widest of the inner rows of feed-forward parts.
+    pub fn ffn_width_max(&self) -> usize {
+        self.experts.as_ref().map_or(self.ffn_width, |experts| experts.width.max(self.ffn_width))
     }
 
     /// Whether a layer's rotation is not the common one: see [`Local::theta`].
@@ -369,10 +402,35 @@ impl Spec {
             let expected = format!("there are {} layers", self.layers);
             return fail("list of layers with near sight", local.layers.len().to_string(), &expected);
         }
+        self.validate_experts()?;
         if !self.first_norm && self.norm.place == NormPlace::Post {
             return fail("first norm", "left out".into(), "only norms that come first in a block can be");
         }
         Ok(())
+    }
+
+    fn validate_experts(&self) -> Result<(), Error> {
+        let Some(Experts { count, per_token, width, ref layers, .. }) = self.experts else { return Ok(()) };
+        let count_max = EXPERTS_MAX / self.layers;
+        let bounded = [
+            ("number of experts", count, count_max),
+            ("number of experts that a token takes", per_token, count),
+            ("width of an expert", width, WIDTH_MAX),
+        ];
+        for (field, found, most) in bounded {
+            if found == 0 || found > most {
+                let expected = format!("it must be from 1 to {most}");
+                return Err(Error::Spec { field, found: found.to_string(), expected });
+            }
+        }
+        match layers.len() == self.layers {
+            true => Ok(()),
+            false => Err(Error::Spec {
+                field: "list of layers with experts",
+                found: layers.len().to_string(),
+                expected: format!("there are {} layers", self.layers),
+            }),
+        }
     }
 
     fn validate_numbers(&self) -> Result<(), Error> {
@@ -433,7 +491,8 @@ mod tests {
 
     #[test]
     fn specs_of_earlier_versions_are_read() {
-        const LATER: [&str; 8] = [
+        const LATER: [&str; 9] = [
+            "experts",
             "position_offset",
             "rotary_scaling",
             "local",

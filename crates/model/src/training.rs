@@ -47,6 +47,18 @@ pub struct Targets<'a> {
     pub scale: f32,
 }
 
+/// Says that a model with experts is not trained.
+pub(crate) fn refuse_experts(spec: &Spec) -> Result<(), Error> {
+    match &spec.experts {
+        None => Ok(()),
+        Some(experts) => Err(Error::Spec {
+            field: "feed-forward part",
+            found: format!("a choice among {} experts", experts.count),
+            expected: "such models are served, and not trained".into(),
+        }),
+    }
+}
+
 impl TrainableModel {
     /// A model with random weights: normal, the maps that write to the residual stream scaled down by the root of
     /// twice the depth (Radford et al. 2019), norms at one, biases at zero.
@@ -62,7 +74,7 @@ impl TrainableModel {
                 Role::NormWeight => return Ok(vec![1.0; slot.len()]),
                 Role::Bias | Role::LoraB => return Ok(vec![0.0; slot.len()]),
                 Role::Embedding => EMBEDDING_DEVIATION,
-                Role::Linear | Role::LoraA => LINEAR_DEVIATION / inputs.sqrt(),
+                Role::Linear | Role::Router | Role::LoraA => LINEAR_DEVIATION / inputs.sqrt(),
                 Role::ResidualLinear => LINEAR_DEVIATION / inputs.sqrt() * depth_scale,
             };
             Ok((0..slot.len() as u64).map(|element| stream.normal_at(element) * deviation).collect())
@@ -72,6 +84,7 @@ impl TrainableModel {
     /// A model with the weights that `read` gives for each slot.
     pub fn from_weights(spec: Spec, mut read: impl FnMut(&Slot) -> Result<Vec<f32>, Error>) -> Result<Self, Error> {
         spec.validate()?;
+        refuse_experts(&spec)?;
         let weights = ModelWeights::build(&spec, |slot| {
             let values = read(slot)?;
             if values.len() != slot.len() {

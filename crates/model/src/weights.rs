@@ -4,7 +4,7 @@
 //! model is read. All of them are values of [`ModelWeights`], built by one walk in one order.
 
 use crate::lora::{Lora, Target};
-use crate::spec::{Head, NormKind, NormPlace, Position, Spec};
+use crate::spec::{Experts, Head, NormKind, NormPlace, Position, Spec};
 
 /// All weights of a model.
 #[derive(Clone, Debug)]
@@ -53,14 +53,39 @@ pub struct LayerWeights<W> {
     pub attention_out_norm: Option<NormWeights<W>>,
     /// Before the feed-forward part, or after its residual sum.
     pub ffn_norm: NormWeights<W>,
+    /// The feed-forward part.
+    pub feed_forward: FeedForwardWeights<W>,
+    /// After the feed-forward part, before its residual sum.
+    pub ffn_out_norm: Option<NormWeights<W>>,
+}
+
+/// The feed-forward part of a block.
+#[derive(Clone, Debug)]
+pub enum FeedForwardWeights<W> {
+    /// One for all tokens.
+    Dense(MlpWeights<W>),
+    /// Several, of which each token takes a few.
+    Experts(ExpertsWeights<W>),
+}
+
+/// A feed-forward part.
+#[derive(Clone, Debug)]
+pub struct MlpWeights<W> {
     /// The gate, in gated models.
     pub gate: Option<LinearWeights<W>>,
     /// To the inner width.
     pub up: LinearWeights<W>,
     /// Back to the residual stream.
     pub down: LinearWeights<W>,
-    /// After the feed-forward part, before its residual sum.
-    pub ffn_out_norm: Option<NormWeights<W>>,
+}
+
+/// Several feed-forward parts, and what chooses among them.
+#[derive(Clone, Debug)]
+pub struct ExpertsWeights<W> {
+    /// experts × width.
+    pub router: LinearWeights<W>,
+    /// One after another.
+    pub experts: Vec<MlpWeights<W>>,
 }
 
 /// A linear map; `weight` is outputs × inputs.
@@ -121,6 +146,8 @@ pub enum Role {
     Linear,
     /// The matrix of a linear map that writes to the residual stream.
     ResidualLinear,
+    /// The matrix that gives each expert its share of a token.
+    Router,
     /// The scale of a norm.
     NormWeight,
     /// A bias, of a map or a norm.
@@ -270,6 +297,16 @@ macro_rules! linear_visitor {
     };
 }
 
+macro_rules! mlp_visitor {
+    ($name:ident, $iter:ident $(, $mutability:tt)?) => {
+        fn $name<'a>(&'a $($mutability)? self, see: &mut impl FnMut(&'a $($mutability)? W)) {
+            self.gate.$iter().for_each(|gate| gate.$name(see));
+            self.up.$name(see);
+            self.down.$name(see);
+        }
+    };
+}
+
 macro_rules! layer_visitor {
     ($name:ident, $iter:ident $(, $mutability:tt)?) => {
         fn $name<'a>(&'a $($mutability)? self, see: &mut impl FnMut(&'a $($mutability)? W)) {
@@ -282,9 +319,13 @@ macro_rules! layer_visitor {
             self.out.$name(see);
             self.attention_out_norm.$iter().for_each(|norm| norm.$name(see));
             self.ffn_norm.$name(see);
-            self.gate.$iter().for_each(|gate| gate.$name(see));
-            self.up.$name(see);
-            self.down.$name(see);
+            match &$($mutability)? self.feed_forward {
+                FeedForwardWeights::Dense(mlp) => mlp.$name(see),
+                FeedForwardWeights::Experts(ExpertsWeights { router, experts }) => {
+                    router.$name(see);
+                    experts.$iter().for_each(|expert| expert.$name(see));
+                }
+            }
             self.ffn_out_norm.$iter().for_each(|norm| norm.$name(see));
         }
     };
@@ -312,6 +353,11 @@ impl<W> LayerWeights<W> {
 
     layer_visitor!(visit, iter);
     layer_visitor!(visit_mut, iter_mut, mut);
+}
+
+impl<W> MlpWeights<W> {
+    mlp_visitor!(visit, iter);
+    mlp_visitor!(visit_mut, iter_mut, mut);
 }
 
 impl<W> LinearWeights<W> {
@@ -378,7 +424,7 @@ impl<F> Walk<'_, F> {
     where
         F: FnMut(&Slot) -> Result<W, E>,
     {
-        let Spec { width, ffn_width, biases, gated, qk_norm, .. } = *self.spec;
+        let Spec { width, biases, qk_norm, .. } = *self.spec;
         let sandwich = self.spec.norm.place == NormPlace::Sandwich;
         let (query_width, kv_width) = (self.spec.query_width(), self.spec.kv_width());
         let linear = |target, inputs, outputs, bias| Map { target, inputs, outputs, bias, role: Role::Linear };
@@ -394,14 +440,51 @@ impl<F> Walk<'_, F> {
                 out: walk.linear("out.", residual(Some(Target::Out), query_width, biases.out))?,
                 attention_out_norm: walk.norm_if(sandwich, "attention_out_norm.", width)?,
                 ffn_norm: walk.within("ffn_norm.", |walk| walk.norm())?,
-                gate: match gated {
-                    true => Some(walk.linear("gate.", linear(Some(Target::Gate), width, ffn_width, biases.ffn))?),
-                    false => None,
-                },
-                up: walk.linear("up.", linear(Some(Target::Up), width, ffn_width, biases.ffn))?,
-                down: walk.linear("down.", residual(Some(Target::Down), ffn_width, biases.ffn))?,
+                feed_forward: walk.feed_forward(index)?,
                 ffn_out_norm: walk.norm_if(sandwich, "ffn_out_norm.", width)?,
             })
+        })
+    }
+
+    fn feed_forward<W, E>(&mut self, layer: usize) -> Result<FeedForwardWeights<W>, E>
+    where
+        F: FnMut(&Slot) -> Result<W, E>,
+    {
+        let Spec { width, ffn_width, .. } = *self.spec;
+        let Some(&Experts { count, width: inner, .. }) = self.spec.experts_of(layer) else {
+            return Ok(FeedForwardWeights::Dense(self.mlp(ffn_width, Some)?));
+        };
+        let router = Map { target: None, inputs: width, outputs: count, bias: false, role: Role::Router };
+        Ok(FeedForwardWeights::Experts(ExpertsWeights {
+            router: self.linear("router.", router)?,
+            experts: (0..count)
+                .map(|expert| self.within(&format!("experts.{expert}."), |walk| walk.mlp(inner, |_| None)))
+                .collect::<Result<_, E>>()?,
+        }))
+    }
+
+    /// A feed-forward part of an inner width, whose maps have adapters where `target` leaves them their names.
+    fn mlp<W, E>(&mut self, inner: usize, target: fn(Target) -> Option<Target>) -> Result<MlpWeights<W>, E>
+    where
+        F: FnMut(&Slot) -> Result<W, E>,
+    {
+        let Spec { width, biases, gated, .. } = *self.spec;
+        let to_inner =
+            |name| Map { target: target(name), inputs: width, outputs: inner, bias: biases.ffn, role: Role::Linear };
+        let back = Map {
+            target: target(Target::Down),
+            inputs: inner,
+            outputs: width,
+            bias: biases.ffn,
+            role: Role::ResidualLinear,
+        };
+        Ok(MlpWeights {
+            gate: match gated {
+                true => Some(self.linear("gate.", to_inner(Target::Gate))?),
+                false => None,
+            },
+            up: self.linear("up.", to_inner(Target::Up))?,
+            down: self.linear("down.", back)?,
         })
     }
 
@@ -497,7 +580,9 @@ mod tests {
     fn iteration_follows_the_order_of_the_walk() {
         let sandwich = Norm { place: NormPlace::Sandwich, ..Spec::llama(8, 2, 2, 32).norm };
         let quirky = Spec { norm: sandwich, qk_norm: true, first_norm: false, ..Spec::llama(8, 2, 2, 32) };
-        for spec in [Spec::llama(8, 2, 2, 32), Spec::gpt2(8, 2, 2, 32), Spec::bert(8, 1, 2, 32), quirky] {
+        let experts = Experts { count: 3, per_token: 2, width: 4, normalize: true, layers: vec![false, true] };
+        let mixed = Spec { experts: Some(experts), ..quirky.clone() };
+        for spec in [Spec::llama(8, 2, 2, 32), Spec::gpt2(8, 2, 2, 32), Spec::bert(8, 1, 2, 32), quirky, mixed] {
             let spec = Spec { head: if spec.causal { spec.head } else { Head::MaskedToken }, ..spec };
             let names = slots(&spec).into_iter().map(|slot| slot.name).collect::<Vec<_>>();
             let mut tree: ModelWeights<String> =

@@ -75,6 +75,49 @@ fn mistral() {
     assert_eq!(spec_of(Value::Null).local, None, "later versions have no window");
 }
 
+fn qwen3_30b_a3b() -> Value {
+    json!({
+        "architectures": ["Qwen3MoeForCausalLM"], "attention_bias": false, "decoder_sparse_step": 1, "head_dim": 128,
+        "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 6144, "max_position_embeddings": 40960,
+        "max_window_layers": 48, "mlp_only_layers": [], "model_type": "qwen3_moe", "moe_intermediate_size": 768,
+        "norm_topk_prob": true, "num_attention_heads": 32, "num_experts": 128, "num_experts_per_tok": 8,
+        "num_hidden_layers": 48, "num_key_value_heads": 4, "rms_norm_eps": 1e-06, "rope_scaling": null,
+        "rope_theta": 1000000.0, "sliding_window": null, "tie_word_embeddings": false, "use_sliding_window": false,
+        "vocab_size": 151936
+    })
+}
+
+#[test]
+fn qwen_with_experts() {
+    let whole = spec(qwen3_30b_a3b());
+    assert_eq!(whole.parameters(), 30_532_122_624);
+    let experts = whole.experts.clone().unwrap();
+    assert_eq!((experts.count, experts.per_token, experts.width, experts.normalize), (128, 8, 768, true));
+    assert_eq!(experts.layers, [true; 48]);
+    // Of 3.3 billion parameters that take part, the tables of the vocabulary have 0.6, of which one is looked up.
+    let used = luban_model::plan::Flops::per_token(&whole, 1).linear / 2.0;
+    assert!((2.7e9..2.8e9).contains(&used), "{used}");
+    let some = with(with(qwen3_30b_a3b(), "decoder_sparse_step", json!(2)), "mlp_only_layers", json!([1, 47]));
+    let layers = spec(some).experts.unwrap().layers;
+    assert_eq!(layers.iter().filter(|&&has| has).count(), 22);
+    assert!(!layers[0] && !layers[1] && !layers[2] && layers[3] && !layers[47]);
+    let none: Vec<usize> = (0..48).collect();
+    assert_eq!(spec(with(qwen3_30b_a3b(), "mlp_only_layers", json!(none))).experts, None);
+    for (field, value) in [
+        ("num_experts_per_tok", json!(129)),
+        ("num_experts_per_tok", json!(0)),
+        ("num_experts", json!(1 << 30)),
+        ("moe_intermediate_size", json!(0)),
+        ("decoder_sparse_step", json!(0)),
+        ("mlp_only_layers", json!(["0"])),
+        ("use_sliding_window", json!(true)),
+    ] {
+        let why = error(with(qwen3_30b_a3b(), field, value));
+        let words = ["expert", "decoder_sparse_step", "mlp_only_layers", "use_sliding_window"];
+        assert!(words.iter().any(|word| why.contains(word)), "{field}: {why}");
+    }
+}
+
 #[test]
 fn qwen() {
     let qwen2 = json!({

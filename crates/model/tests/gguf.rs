@@ -9,7 +9,7 @@ use luban_base::random::Stream;
 use luban_kernels::blocks::{BlockFormat, dequantize, quantize};
 use luban_model::gguf::{ARCHITECTURES, Architecture, export, format_of};
 use luban_model::io::{self, Source, WeightData};
-use luban_model::spec::{Activation, Biases, Head, Local, Norm, NormPlace, RotaryScaling, Spec, Yarn};
+use luban_model::spec::{Activation, Biases, Experts, Head, Local, Norm, NormPlace, RotaryScaling, Spec, Yarn};
 use luban_model::weights::{Slot, slots};
 
 /// A model of each architecture, with all that is particular to it.
@@ -20,6 +20,10 @@ fn example(architecture: &str) -> Spec {
         "llama" => llama,
         "qwen2" => Spec { biases: biased, head: Head::Vocabulary { tied: false }, ..llama },
         "qwen3" => Spec { qk_norm: true, head_width: 32, ..llama },
+        "qwen3moe" => {
+            let experts = Experts { count: 5, per_token: 2, width: 32, normalize: true, layers: vec![true; 2] };
+            Spec { qk_norm: true, experts: Some(experts), ..llama }
+        }
         "gemma3" => Spec {
             norm: Norm { place: NormPlace::Sandwich, ..llama.norm },
             rotary_scaling: Some(RotaryScaling::Linear { factor: 8.0 }),

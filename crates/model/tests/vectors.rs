@@ -17,6 +17,15 @@ const TOLERANCE: f32 = 1e-5;
 /// Tensors whose largest value is below this are compared as if it were this.
 const SMALL: f32 = 0.05;
 
+#[test]
+fn models_with_experts_are_not_trained() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/qwen3-moe");
+    let source = io::read(&ModelFiles::open(&dir).unwrap()).unwrap();
+    let read = |slot: &luban_model::weights::Slot| Ok(source.weight(slot)?.into_f32());
+    let refused = TrainableModel::from_weights(source.spec().clone(), read).unwrap_err().to_string();
+    assert!(refused.contains("5 experts") && refused.contains("not trained"), "{refused}");
+}
+
 struct Case {
     tokens: Vec<u32>,
     types: Option<Vec<u32>>,

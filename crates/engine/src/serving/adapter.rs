@@ -10,7 +10,7 @@ use std::ops::Range;
 use luban_kernels::buffer::Buffer;
 use luban_kernels::matmul::{self, Accumulate, MatRef, Shape};
 use luban_model::adapter::{Adapter, LowRank, RANK_MAX};
-use luban_model::weights::{LayerWeights, LinearWeights};
+use luban_model::weights::{FeedForwardWeights, LayerWeights, LinearWeights};
 
 use super::rows::{Memory, Rows};
 use super::weight::Matrix;
@@ -123,9 +123,13 @@ fn sharing_inputs(layer: &LayerWeights<ServingWeight>) -> Vec<Vec<(&'static str,
         (name, map.weight.map())
     }
     let attention = vec![named("q", &layer.q), named("k", &layer.k), named("v", &layer.v)];
-    let gate = layer.gate.as_ref().map(|gate| named("gate", gate));
-    let feed_forward = gate.into_iter().chain([named("up", &layer.up)]).collect();
-    vec![attention, vec![named("out", &layer.out)], feed_forward, vec![named("down", &layer.down)]]
+    let mut groups = vec![attention, vec![named("out", &layer.out)]];
+    if let FeedForwardWeights::Dense(mlp) = &layer.feed_forward {
+        let gate = mlp.gate.as_ref().map(|gate| named("gate", gate));
+        groups.push(gate.into_iter().chain([named("up", &mlp.up)]).collect());
+        groups.push(vec![named("down", &mlp.down)]);
+    }
+    groups
 }
 
 fn check(name: &str, low_rank: &LowRank, matrix: &Matrix) -> Result<()> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use luban_kernels::attention::{self, Inputs, Shape};
 use luban_kernels::quantized::{self, Map};
 use luban_kernels::rotary::{self, Direction};
-use luban_kernels::{activation, elementwise, norm};
+use luban_kernels::{activation, elementwise, loss, norm};
 use luban_model::spec::{Activation, NormKind};
-use luban_model::weights::{EmbeddingWeights, HeadWeights, LinearWeights, NormWeights};
-use luban_model::{Batch, Error, Executor, Spec};
+use luban_model::weights::{EmbeddingWeights, ExpertsWeights, HeadWeights, LinearWeights, NormWeights};
+use luban_model::{Batch, Error, Executor, Spec, executor};
 
 use super::cache::{self, Cache};
+use super::experts::Choices;
 use super::rows::{Memory, Rows};
 use super::{ServingAdapter, ServingModel, ServingWeight};
 
@@ -32,6 +33,8 @@ pub struct ServingExecutor {
     quantized: quantized::Rows,
     /// Rows of the next batches that have adapters.
     adapted: Vec<(Range<usize>, Arc<ServingAdapter>)>,
+    /// Which experts rows take.
+    choices: Choices,
     /// The common rotation, and that of the layers that rotate apart.
     rotary: [Option<rotary::Table>; 2],
 }
@@ -41,8 +44,15 @@ impl ServingExecutor {
     pub fn new(model: Arc<ServingModel>, cache_blocks: Option<usize>) -> Self {
         let spec = model.spec();
         let cache = cache_blocks.map(|blocks| Cache::new(spec, blocks));
-        let quantized = quantized::Rows::default();
-        Self { memory: Memory::default(), cache, quantized, adapted: Vec::new(), rotary: [None, None], model }
+        Self {
+            memory: Memory::default(),
+            cache,
+            quantized: quantized::Rows::default(),
+            adapted: Vec::new(),
+            choices: Choices::default(),
+            rotary: [None, None],
+            model,
+        }
     }
 
     /// Says which rows of the next batches have an adapter, one of this model; all others have none.
@@ -238,6 +248,31 @@ impl Executor for ServingExecutor {
         let mut active = self.memory.rows(gate.rows(), gate.width());
         activation::forward(kind, gate.values(), up.as_ref().map(Rows::values), active.values_mut());
         Ok(active)
+    }
+
+    /// Every expert's product runs once, over the rows that take it; so each row sums its experts in their order.
+    fn experts(&mut self, input: &Rows, weights: &ExpertsWeights<ServingWeight>) -> Result<Rows, Error> {
+        let mut shares = self.linear(input, &weights.router);
+        loss::softmax(shares.values_mut(), weights.experts.len());
+        let mut choices = std::mem::take(&mut self.choices);
+        let model = Arc::clone(&self.model);
+        let experts = model.spec().experts.as_ref().expect("a model with experts says so");
+        choices.choose(shares.values(), experts);
+        let mut sum = self.memory.rows(input.rows(), input.width());
+        sum.values_mut().fill(0.0);
+        for taken in choices.by_expert() {
+            let mut rows = self.memory.rows(taken.len(), input.width());
+            for (to, choice) in rows.values_mut().chunks_exact_mut(input.width()).zip(taken) {
+                to.copy_from_slice(input.row(choice.row));
+            }
+            let fed = executor::mlp(self, &weights.experts[taken[0].expert], &rows)?;
+            for (index, choice) in taken.iter().enumerate() {
+                let to = &mut sum.values_mut()[choice.row * input.width()..][..input.width()];
+                elementwise::mix(to, 1.0, fed.row(index), choice.share);
+            }
+        }
+        self.choices = choices;
+        Ok(sum)
     }
 
     fn head(

@@ -3,6 +3,7 @@
 mod adapter;
 mod cache;
 mod executor;
+mod experts;
 mod precision;
 mod rows;
 mod score;
@@ -84,7 +85,10 @@ impl ServingModel {
             let data = read(slot)?;
             check_length(slot, &data)?;
             let packed = match &data {
-                WeightData::F32(values) if slot.role != Role::Embedding => precision::pack(values, slot, precision)?,
+                // What chooses experts keeps its precision: a hair may decide.
+                WeightData::F32(values) if !matches!(slot.role, Role::Embedding | Role::Router) => {
+                    precision::pack(values, slot, precision)?
+                }
                 _ => None,
             };
             if slot.shape.len() == 2 {
@@ -102,7 +106,13 @@ impl ServingModel {
                 _ => ServingWeight::Vector(data.into_f32()),
             };
             bytes += weight.bytes();
-            step_bytes += weight.step_bytes();
+            step_bytes += match &spec.experts {
+                // On the average; which a token takes is its own affair.
+                Some(experts) if slot.name.contains(".experts.") => {
+                    weight.step_bytes() * experts.per_token as u64 / experts.count as u64
+                }
+                _ => weight.step_bytes(),
+            };
             Ok::<_, Error>(weight)
         })?;
         let family = Family::for_spec(&spec);

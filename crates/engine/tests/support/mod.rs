@@ -7,7 +7,7 @@ use luban_engine::serving::ServingModel;
 use luban_kernels::quantize::rows_i8;
 use luban_model::Spec;
 use luban_model::io::WeightData;
-use luban_model::spec::{Local, Norm, NormPlace};
+use luban_model::spec::{Experts, Local, Norm, NormPlace};
 use luban_model::weights::{Role, Slot};
 use luban_text::{Tokenizer, TrainOptions};
 
@@ -19,15 +19,17 @@ pub fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Decoders of different kinds, with odd widths, grouped heads, contexts longer than a cache block, near sight shorter
-/// and longer than one, and norms wherever there can be any.
+/// and longer than one, norms wherever there can be any, and experts in some layers.
 pub fn decoders() -> Vec<Spec> {
     let llama = Spec { kv_heads: 2, head_width: 6, context: 200, ..Spec::llama(24, 2, 4, 300) };
     let gpt2 = Spec { context: 200, ..Spec::gpt2(36, 2, 3, 300) };
     let sandwich = Norm { place: NormPlace::Sandwich, ..llama.norm };
     let local = |reach, layers: [bool; 2]| Some(Local { reach, theta: Some(500.0), layers: layers.to_vec() });
     let near = Spec { local: local(20, [true; 2]), ..llama.clone() };
+    let experts = Experts { count: 5, per_token: 2, width: 20, normalize: true, layers: vec![false, true] };
+    let mixed = Spec { qk_norm: true, experts: Some(experts), ..llama.clone() };
     let quirky = Spec { norm: sandwich, qk_norm: true, embedding_scale: 3.0, ..llama.clone() };
-    vec![llama, gpt2, near, Spec { local: local(70, [true, false]), ..quirky }]
+    vec![llama, gpt2, near, Spec { local: local(70, [true, false]), ..quirky }, mixed]
 }
 
 /// Random values for a slot; norms lie around one.
@@ -53,7 +55,7 @@ pub fn i8_model(spec: &Spec) -> ServingModel {
 }
 
 pub fn quantized(slot: &Slot, values: Vec<f32>) -> WeightData {
-    if slot.shape.len() != 2 {
+    if slot.shape.len() != 2 || slot.role == Role::Router {
         return WeightData::F32(values);
     }
     let (mut quantized, mut scales) = (vec![0; values.len()], vec![0.0; slot.shape[0]]);

@@ -69,12 +69,12 @@ fn fail(path: &Path, what: String) -> Error {
     Error::Adapter { path: path.to_owned(), what }
 }
 
-/// The matrices that can have adapters: the linear maps of the blocks.
+/// The matrices that can have adapters: the linear maps of the blocks, but for those of experts.
 pub(crate) fn adaptable(spec: &Spec) -> Vec<Slot> {
     let mut slots = slots(spec);
     slots.retain(|slot| {
         let is_map = matches!(slot.role, Role::Linear | Role::ResidualLinear);
-        is_map && slot.shape.len() == 2 && slot.name.starts_with("layers.")
+        is_map && slot.shape.len() == 2 && slot.name.starts_with("layers.") && !slot.name.contains(".experts.")
     });
     slots
 }

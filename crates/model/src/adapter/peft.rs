@@ -74,6 +74,7 @@ fn why_not(name: &str) -> &'static str {
     match name {
         _ if name.contains("lora_magnitude_vector") => "weights by size and direction (DoRA) are not supported",
         _ if name.contains("lora_embedding_") => "adapters of tables are not supported",
+        _ if name.contains(".experts.") => "adapters of experts are not supported",
         _ if name.ends_with(".bias") => "biases are not supported",
         _ if name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight") => {
             "no linear map of this model's blocks has this name"

@@ -12,6 +12,7 @@ mod mistral;
 mod modernbert;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 mod roberta;
 mod rotary;
 
@@ -31,6 +32,7 @@ pub const FAMILIES: &[Family] = &[
     mistral::FAMILY,
     qwen2::FAMILY,
     qwen3::FAMILY,
+    qwen3_moe::FAMILY,
     gemma3::FAMILY,
     roberta::FAMILY,
     roberta::MULTILINGUAL,
@@ -46,7 +48,7 @@ pub struct Family {
     pub spec: fn(&Config<'_>) -> Result<Spec, Error>,
     /// Writes a configuration that [`Family::spec`] reads back, where the family can hold the spec.
     pub config: fn(&Spec) -> Value,
-    /// From canonical names to those in the files; `#` stands for the layer.
+    /// From canonical names to those in the files; `#` stands for the layer, `@` for the expert.
     pub names: &'static [Name],
     /// What files of the bare body leave out at the start of their names.
     pub body_prefix: &'static str,
@@ -118,13 +120,13 @@ impl Family {
     /// # Panics
     /// If the family's table lacks a slot of a spec that the family holds; a test walks every family.
     pub fn place(&self, slot: &Slot) -> Place {
-        let (pattern, layer) = split_layer(&slot.name);
+        let Numbered { pattern, layer, expert } = numbered(&slot.name);
         let found = self.names.iter().find_map(|row| {
             let rest = pattern.strip_prefix(row.canonical)?;
             (rest.is_empty() || rest.starts_with('.')).then_some((row, rest))
         });
         let (row, rest) = found.unwrap_or_else(|| panic!("family {} has no name for {}", self.name, slot.name));
-        let name = row.file.replace('#', layer.unwrap_or_default());
+        let name = row.file.replace('#', layer).replace('@', expert);
         let layout = match slot.shape.len() {
             2 => row.layout,
             // A bias has nothing to transpose, but may be a part of a longer one.
@@ -137,12 +139,23 @@ impl Family {
     }
 }
 
-/// `layers.3.q.weight` to (`layers.#.q.weight`, `3`).
-pub(crate) fn split_layer(name: &str) -> (String, Option<&str>) {
+/// A canonical name without its numbers: `layers.3.q.weight` is `layers.#.q.weight` of layer `3`, and
+/// `layers.3.experts.5.up.weight` is `layers.#.experts.@.up.weight`.
+pub(crate) struct Numbered<'n> {
+    pub pattern: String,
+    pub layer: &'n str,
+    pub expert: &'n str,
+}
+
+/// Takes the numbers out of a canonical name.
+pub(crate) fn numbered(name: &str) -> Numbered<'_> {
     let Some((layer, rest)) = name.strip_prefix("layers.").and_then(|rest| rest.split_once('.')) else {
-        return (name.to_owned(), None);
+        return Numbered { pattern: name.to_owned(), layer: "", expert: "" };
     };
-    (format!("layers.#.{rest}"), Some(layer))
+    match rest.strip_prefix("experts.").and_then(|rest| rest.split_once('.')) {
+        Some((expert, rest)) => Numbered { pattern: format!("layers.#.experts.@.{rest}"), layer, expert },
+        None => Numbered { pattern: format!("layers.#.{rest}"), layer, expert: "" },
+    }
 }
 
 /// A row of a table of names whose values lie as canonical ones do.
@@ -172,7 +185,7 @@ pub fn read_config(json: &[u8]) -> Result<(&'static Family, Spec, Value), Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Activation, Biases, Head, Local, Norm, NormPlace, Position, RotaryScaling};
+    use crate::spec::{Activation, Biases, Experts, Head, Local, Norm, NormPlace, Position, RotaryScaling};
     use crate::weights::slots;
 
     fn example(family: &str) -> Spec {
@@ -184,6 +197,11 @@ mod tests {
             "mistral" => Spec { local: Some(Local { reach: 7, theta: None, layers: vec![true; 2] }), ..llama },
             "qwen2" => Spec { biases: Biases { qkv: true, ..Biases::NONE }, ..llama },
             "qwen3" => Spec { qk_norm: true, head_width: 16, ..llama },
+            "qwen3_moe" => {
+                let layers = vec![false, true];
+                let experts = Experts { count: 6, per_token: 2, width: 24, normalize: true, layers };
+                Spec { qk_norm: true, experts: Some(experts), ..llama }
+            }
             "bert" => bert,
             "roberta" | "xlm-roberta" => Spec { position_offset: 2, ..bert },
             "gemma3_text" => Spec {

@@ -5,7 +5,7 @@ use luban_artifact::gguf::Gguf;
 use super::metadata::Field;
 use super::metadata::Kind::{Count, Number};
 use crate::error::Error;
-use crate::families::Family;
+use crate::families::{Family, Numbered};
 use crate::spec::Spec;
 use crate::weights::Slot;
 
@@ -14,6 +14,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "llama", family: "llama", interleaved: true, ..LLAMA_LIKE },
     Architecture { name: "qwen2", family: "qwen2", ..LLAMA_LIKE },
     Architecture { name: "qwen3", family: "qwen3", ..LLAMA_LIKE },
+    Architecture { name: "qwen3moe", family: "qwen3_moe", fields: QWEN3_MOE, names: QWEN3_MOE_NAMES, ..LLAMA_LIKE },
     Architecture {
         name: "gemma3",
         family: "gemma3_text",
@@ -50,7 +51,7 @@ pub struct Architecture {
     pub(super) fields: &'static [Field],
     /// Fields of the configuration that are the same for all.
     pub(super) constants: &'static [(&'static str, &'static str)],
-    /// From canonical names to those in the file; `#` stands for the layer.
+    /// From canonical names to those in the file; `#` stands for the layer, `@` for the expert.
     names: &'static [(&'static str, &'static str)],
     /// Whether rows of queries and keys alternate between the halves of their head.
     interleaved: bool,
@@ -65,6 +66,8 @@ pub(super) enum Layout {
     Interleaved,
     /// Several weights lie one after another, rows below rows; this one is the `part`-th.
     Part { part: usize, of: usize },
+    /// Those of all experts lie one after another, along a dimension of their own; this one is of the `expert`-th.
+    Stacked { expert: usize },
 }
 
 /// Where a weight stands in a file.
@@ -105,7 +108,7 @@ impl Architecture {
     /// # Panics
     /// If the table lacks a slot; a test walks every architecture.
     pub(super) fn place(&self, slot: &Slot) -> Place {
-        let (pattern, layer) = crate::families::split_layer(&slot.name);
+        let Numbered { pattern, layer, expert } = crate::families::numbered(&slot.name);
         let found = self.names.iter().find_map(|&(canonical, file)| {
             let rest = pattern.strip_prefix(canonical)?;
             (rest.is_empty() || rest.starts_with('.')).then_some((canonical, file, rest))
@@ -119,7 +122,8 @@ impl Architecture {
                 _ => Layout::Same,
             },
         };
-        let file = file.replace('#', layer.unwrap_or_default());
+        let layout = expert.parse().map_or(layout, |expert| Layout::Stacked { expert });
+        let file = file.replace('#', layer);
         // Tables have no `.weight` in their canonical names, but all tensors of a file do.
         let ending = if rest.is_empty() && !file.contains(".weight") { ".weight" } else { rest };
         Place { name: format!("{file}{ending}"), layout }
@@ -147,6 +151,21 @@ const LLAMA: &[Field] = &[
     Field::optional("num_key_value_heads", "attention.head_count_kv", Count),
     Field::optional("head_dim", "attention.key_length", Count),
     Field::new("intermediate_size", "feed_forward_length", Count),
+    Field::new("max_position_embeddings", "context_length", Count),
+    Field::new("rms_norm_eps", "attention.layer_norm_rms_epsilon", Number),
+    Field::optional("rope_theta", "rope.freq_base", Number),
+];
+
+const QWEN3_MOE: &[Field] = &[
+    Field::new("hidden_size", "embedding_length", Count),
+    Field::new("num_hidden_layers", "block_count", Count),
+    Field::new("num_attention_heads", "attention.head_count", Count),
+    Field::optional("num_key_value_heads", "attention.head_count_kv", Count),
+    Field::optional("head_dim", "attention.key_length", Count),
+    Field::new("intermediate_size", "feed_forward_length", Count),
+    Field::new("num_experts", "expert_count", Count),
+    Field::new("num_experts_per_tok", "expert_used_count", Count),
+    Field::new("moe_intermediate_size", "expert_feed_forward_length", Count),
     Field::new("max_position_embeddings", "context_length", Count),
     Field::new("rms_norm_eps", "attention.layer_norm_rms_epsilon", Number),
     Field::optional("rope_theta", "rope.freq_base", Number),
@@ -199,6 +218,24 @@ const LLAMA_NAMES: &[(&str, &str)] = &[
     ("layers.#.up", "blk.#.ffn_up"),
     ("layers.#.down", "blk.#.ffn_down"),
     ("layers.#.ffn_out_norm", "blk.#.post_ffw_norm"),
+    ("final_norm", "output_norm"),
+    ("head", "output"),
+];
+
+const QWEN3_MOE_NAMES: &[(&str, &str)] = &[
+    ("embedding.tokens", "token_embd"),
+    ("layers.#.attention_norm", "blk.#.attn_norm"),
+    ("layers.#.q", "blk.#.attn_q"),
+    ("layers.#.k", "blk.#.attn_k"),
+    ("layers.#.v", "blk.#.attn_v"),
+    ("layers.#.q_norm", "blk.#.attn_q_norm"),
+    ("layers.#.k_norm", "blk.#.attn_k_norm"),
+    ("layers.#.out", "blk.#.attn_output"),
+    ("layers.#.ffn_norm", "blk.#.ffn_norm"),
+    ("layers.#.router", "blk.#.ffn_gate_inp"),
+    ("layers.#.experts.@.gate", "blk.#.ffn_gate_exps"),
+    ("layers.#.experts.@.up", "blk.#.ffn_up_exps"),
+    ("layers.#.experts.@.down", "blk.#.ffn_down_exps"),
     ("final_norm", "output_norm"),
     ("head", "output"),
 ];

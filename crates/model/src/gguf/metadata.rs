@@ -70,6 +70,9 @@ pub(super) fn read(architecture: &Architecture, gguf: &Gguf) -> Result<(Spec, Js
     if architecture.name == "gemma3" {
         gemma(architecture, gguf, &mut config)?;
     }
+    if architecture.name == "qwen3moe" {
+        config.insert("norm_topk_prob".into(), true.into());
+    }
     let config = Json::Object(config);
     let mut spec = (architecture.family().spec)(&Config::new(&config)?)?;
     complete(architecture, gguf, &mut spec)?;

@@ -34,6 +34,8 @@ pub(crate) struct Weights {
     gguf: Arc<Gguf>,
     architecture: &'static Architecture,
     head_width: usize,
+    /// How many lie one after another where there are any.
+    experts: usize,
 }
 
 /// What a GGUF file says that its model is.
@@ -49,8 +51,9 @@ pub(crate) struct Read {
 pub(crate) fn read(gguf: Arc<Gguf>) -> Result<Read, Error> {
     let architecture = Architecture::of(&gguf)?;
     let (spec, config) = metadata::read(architecture, &gguf)?;
-    let head_width = spec.head_width;
-    Ok(Read { family: architecture.family(), spec, config, weights: Weights { gguf, architecture, head_width } })
+    let experts = spec.experts.as_ref().map_or(0, |experts| experts.count);
+    let weights = Weights { gguf, architecture, head_width: spec.head_width, experts };
+    Ok(Read { family: architecture.family(), spec, config, weights })
 }
 
 impl Weights {
@@ -72,13 +75,13 @@ impl Weights {
     /// Reads one weight: vectors as floats, matrices in the blocks of the file.
     pub fn weight(&self, slot: &Slot) -> Result<WeightData, Error> {
         let (view, layout) = self.locate(slot)?;
-        let view = match layout {
-            Layout::Part { part, of } => {
-                let bytes = view.data.len() / of;
-                TensorView { data: &view.data[part * bytes..][..bytes], ..view }
-            }
-            _ => view,
+        let (part, of) = match layout {
+            Layout::Part { part, of } => (part, of),
+            Layout::Stacked { expert } => (expert, self.experts),
+            _ => (0, 1),
         };
+        let bytes = view.data.len() / of;
+        let view = TensorView { data: &view.data[part * bytes..][..bytes], ..view };
         let (row_bytes, is_matrix) = (view.data.len() / slot.shape[0].max(1), slot.shape.len() == 2);
         let bytes = match layout {
             Layout::Interleaved => separated(view.data, row_bytes, self.head_width),
@@ -94,8 +97,10 @@ impl Weights {
     fn locate(&self, slot: &Slot) -> Result<(TensorView<'_>, Layout), Error> {
         let Place { name, layout } = self.architecture.place(slot);
         let mut expected = slot.shape.clone();
-        if let Layout::Part { of, .. } = layout {
-            expected[0] = expected[0].saturating_mul(of);
+        match layout {
+            Layout::Part { of, .. } => expected[0] = expected[0].saturating_mul(of),
+            Layout::Stacked { .. } => expected.insert(0, self.experts),
+            Layout::Same | Layout::Interleaved => {}
         }
         let fail = |found: String| Error::Weight { name: name.clone(), expected: format!("{expected:?}"), found };
         if !self.gguf.contains(&name) {

@@ -11,16 +11,17 @@ use super::{interleaved, metadata, rotation};
 use crate::error::Error;
 use crate::io::WeightData;
 use crate::spec::{Head, Spec};
-use crate::weights::{Slot, slots};
+use crate::weights::{Role, Slot, slots};
 
 /// The version of the layouts of blocks, as files say it.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// The format that a weight gets in a file of one: vectors and tables of positions and token types stay F32; a table
+/// The format that a weight gets in a file of one: vectors, tables of positions and token types, and routers stay F32; a table
 /// that is the head too has 6 bits at least; where rows do not fill blocks, a finer format with shorter ones, or F16.
 pub fn format_of(slot: &Slot, spec: &Spec, wanted: BlockFormat) -> BlockFormat {
     let &[_, columns] = slot.shape.as_slice() else { return BlockFormat::F32 };
-    if slot.name == "embedding.positions" || slot.name == "embedding.token_types" {
+    let is_small = matches!(&*slot.name, "embedding.positions" | "embedding.token_types");
+    if is_small || slot.role == Role::Router {
         return BlockFormat::F32;
     }
     let fits = |format: BlockFormat| columns.is_multiple_of(format.block_len());
@@ -84,13 +85,18 @@ fn tensors(architecture: &Architecture, spec: &Spec, format: impl Fn(&Slot) -> B
     let mut tensors: Vec<Tensor> = Vec::new();
     for slot in slots(spec) {
         let place = architecture.place(&slot);
-        // Parts follow one another in the walk, but for their biases between them.
+        let stacked = matches!(place.layout, Layout::Stacked { .. });
+        // Parts follow one another in the walk, but for their biases or the other maps of experts between them.
         if let Some(fused) = tensors.iter_mut().rev().take(2 * 3).find(|tensor| tensor.spec.name == place.name) {
-            fused.spec.shape[0] += slot.shape[0];
+            fused.spec.shape[0] += if stacked { 1 } else { slot.shape[0] };
             fused.slots.push(slot);
             continue;
         }
-        let spec = TensorSpec::new(place.name, format(&slot), slot.shape.clone());
+        let mut shape = slot.shape.clone();
+        if stacked {
+            shape.insert(0, 1);
+        }
+        let spec = TensorSpec::new(place.name, format(&slot), shape);
         tensors.push(Tensor { spec, layout: place.layout, slots: vec![slot] });
     }
     tensors
@@ -128,6 +134,9 @@ fn holding(spec: &Spec) -> Result<&'static Architecture, Error> {
     let architecture = Architecture::for_spec(spec).ok_or_else(|| refuse("of none of them"))?;
     if spec.local.is_some() && architecture.name != "gemma3" {
         return Err(refuse("one with near sight, which this architecture has not"));
+    }
+    if spec.experts.as_ref().is_some_and(|experts| !experts.normalize || experts.layers.contains(&false)) {
+        return Err(refuse("one with experts in some layers only, or with shares that do not sum to one"));
     }
     if !rotation::is_said(spec.rotary_scaling) {
         return Err(refuse("one with a rotation scaled in a way that GGUF has no words for"));

@@ -11,7 +11,7 @@
 
 use serde::Serialize;
 
-use super::parameters::{head_matrix_weights, layer_matrix_weights};
+use super::parameters::{head_matrix_weights, layers_matrix_weights};
 use crate::spec::Spec;
 
 /// Operations of one token's forward pass, by part.
@@ -35,7 +35,7 @@ impl Flops {
     pub fn with_head_share(spec: &Spec, length: usize, head_share: f64) -> Self {
         let seen: f64 = (0..spec.layers).map(|layer| positions_seen(spec, layer, length)).sum();
         Self {
-            linear: 2.0 * spec.layers as f64 * layer_matrix_weights(spec) as f64,
+            linear: 2.0 * layers_matrix_weights(spec) as f64,
             attention: 4.0 * seen * spec.query_width() as f64,
             head: 2.0 * head_matrix_weights(spec) as f64 * head_share,
         }

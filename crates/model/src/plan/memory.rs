@@ -153,7 +153,8 @@ impl TrainingMemory {
 
 /// What one layer keeps for the backward pass of one micro-batch.
 pub(super) fn layer_activation_bytes(spec: &Spec, setup: &TrainingSetup) -> u64 {
-    let inner = if spec.gated { 3 } else { 2 } * spec.ffn_width;
+    let width = spec.experts.as_ref().map_or(spec.ffn_width, |experts| experts.per_token * experts.width);
+    let inner = if spec.gated { 3 } else { 2 } * width;
     let mut rows = 4 * spec.width + 2 * spec.query_width() + 2 * spec.kv_width() + inner;
     if spec.norm.place == NormPlace::Sandwich {
         rows += 2 * spec.width;
@@ -213,7 +214,7 @@ fn slot_bytes(slot: &Slot, precision: Precision) -> u64 {
     let matrix = match slot.role {
         Role::Linear | Role::ResidualLinear => true,
         Role::Embedding => slot.name == "embedding.tokens",
-        Role::NormWeight | Role::Bias | Role::LoraA | Role::LoraB => false,
+        Role::Router | Role::NormWeight | Role::Bias | Role::LoraA | Role::LoraB => false,
     };
     let (rows, columns) = match slot.shape[..] {
         [rows, columns] => (rows as u64, columns as u64),

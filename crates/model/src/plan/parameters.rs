@@ -64,11 +64,15 @@ impl Parameters {
     }
 }
 
-/// Weights of one layer's linear maps, without biases: what a token is multiplied with.
-pub fn layer_matrix_weights(spec: &Spec) -> u64 {
+/// Weights of all layers' linear maps, without biases, that a token is multiplied with: of experts those that it takes.
+pub fn layers_matrix_weights(spec: &Spec) -> u64 {
     let attention = 2 * spec.width * (spec.query_width() + spec.kv_width());
     let maps = if spec.gated { 3 } else { 2 };
-    (attention + maps * spec.width * spec.ffn_width) as u64
+    let feed_forward = |layer| match spec.experts_of(layer) {
+        Some(experts) => spec.width * (experts.count + maps * experts.per_token * experts.width),
+        None => maps * spec.width * spec.ffn_width,
+    };
+    (0..spec.layers).map(|layer| (attention + feed_forward(layer)) as u64).sum()
 }
 
 /// Weights that a row of the head is multiplied with; the tied embedding counts here, because it is a product too.
@@ -116,7 +120,7 @@ mod tests {
     fn matrices_are_the_parameters_without_vectors() {
         let spec = Spec { kv_heads: 2, ..Spec::llama(64, 3, 4, 100) };
         let counted = Parameters::of(&spec);
-        assert_eq!(3 * layer_matrix_weights(&spec), counted.attention + counted.feed_forward);
+        assert_eq!(layers_matrix_weights(&spec), counted.attention + counted.feed_forward);
         assert_eq!(head_matrix_weights(&spec), counted.embedding);
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::stage::metric;
 use crate::args::Global;
-use crate::format::{bytes, grouped};
+use crate::format::{bytes, experts, grouped};
 use crate::output::{self, Outcome};
 use crate::session::{artifact_dir, home};
 
@@ -96,7 +96,7 @@ impl Shape {
             spec.width,
             spec.heads,
             spec.kv_heads,
-            spec.ffn_width,
+            experts(spec).unwrap_or_else(|| spec.ffn_width.to_string()),
             grouped(spec.vocab as u64),
             grouped(spec.context as u64),
         )

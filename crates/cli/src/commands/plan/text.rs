@@ -4,7 +4,7 @@ use luban_model::plan::{Placement, StepMemory};
 use luban_train::Precision as Compute;
 
 use super::account::Account;
-use crate::format::{bytes, count, grouped, scientific, table};
+use crate::format::{bytes, count, experts, grouped, scientific, table};
 
 /// What this program's own training is called.
 const OWN_STEP: &str = "The same in `luban pretrain`, at the fullest moment of a step";
@@ -36,7 +36,7 @@ fn head(account: &Account) -> String {
         spec.heads,
         spec.head_width,
         spec.kv_heads,
-        grouped(spec.ffn_width as u64),
+        experts(spec).unwrap_or_else(|| grouped(spec.ffn_width as u64)),
         grouped(spec.vocab as u64),
         grouped(spec.context as u64),
     )
