@@ -168,8 +168,6 @@ impl Rows {
         let ids: Vec<u32> = (0..self.rows).map(|row| (row * 7919 % self.rows) as u32).collect();
         self.report("embedding", 8, || embedding::gather(&table, self.width, &ids, &mut out));
         self.report("its gradient", 12, || embedding::scatter_add(&mut table, self.width, &ids, &out));
-        let (small, scales) = (vec![3i8; self.len()], vec![0.1; self.rows]);
-        self.report("embedding from int8", 5, || embedding::gather_i8(&small, &scales, &ids, &mut out));
     }
 
     fn elementwise(&self) {

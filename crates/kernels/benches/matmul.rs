@@ -5,7 +5,7 @@ mod common;
 
 use common::{least_seconds, numbers};
 use luban_kernels::matmul::{
-    Accumulate, MatRef, Shape, matmul, matmul_bf16, matmul_packed, matmul_packed_i8, pack, packed_i8_len, packed_len,
+    Accumulate, MatRef, Shape, matmul, matmul_bf16, matmul_packed, pack, packed_len,
 };
 use luban_kernels::pool::Pool;
 use luban_kernels::{bf16, limits};
@@ -75,14 +75,11 @@ fn packed([rows, inputs, outputs]: [usize; 3], peak: f64) {
     let (x, weight, mut y) = (numbers(rows * inputs), numbers(inputs * outputs), vec![0.0; rows * outputs]);
     let mut wide = vec![0.0; packed_len(inputs, outputs)];
     pack(MatRef::row_major(&weight, inputs, outputs), &mut wide);
-    let (small, scales) = (vec![3i8; packed_i8_len(inputs, outputs)], vec![0.1; outputs]);
     let shape = Shape { rows, inputs, outputs };
     let f32 = rate(rows * inputs * outputs, || matmul_packed(&x, &wide, shape, None, &mut y, Accumulate::Overwrite));
-    let i8 = rate(rows * inputs * outputs, || matmul_packed_i8(&x, &small, &scales, shape, None, &mut y));
     println!(
-        "  packed {rows:3} x {inputs:4} x {outputs:4}  f32 {f32:6.1} GFLOP/s {:3.0} %  int8 {i8:6.1} GFLOP/s {:3.0} %",
-        f32 / peak * 100.0,
-        i8 / peak * 100.0
+        "  packed {rows:3} x {inputs:4} x {outputs:4}  f32 {f32:6.1} GFLOP/s {:3.0} %",
+        f32 / peak * 100.0
     );
 }
 

@@ -12,22 +12,6 @@ pub fn gather(table: &[f32], width: usize, ids: &[u32], out: &mut [f32]) {
     rows(width, out, |r, out| out.copy_from_slice(&table[ids[r] as usize * width..][..width]), ids.len());
 }
 
-/// `out[r] = table[ids[r]] * scales[ids[r]]` for an int8 table with a scale for each row.
-///
-/// # Panics
-/// If the lengths do not agree or an id is no row of the table.
-pub fn gather_i8(table: &[i8], scales: &[f32], ids: &[u32], out: &mut [f32]) {
-    assert!(!scales.is_empty(), "gather_i8: a table without rows");
-    let width = table.len() / scales.len();
-    assert_len("gather_i8: table", table.len(), &[scales.len(), width]);
-    check("gather_i8", table.len(), width, ids, out.len());
-    let row = |r: usize, out: &mut [f32]| {
-        let id = ids[r] as usize;
-        out.iter_mut().zip(&table[id * width..][..width]).for_each(|(y, &w)| *y = f32::from(w) * scales[id]);
-    };
-    rows(width, out, row, ids.len());
-}
-
 /// `dtable[ids[r]] += dy[r]`, row after row.
 ///
 /// # Panics
@@ -72,20 +56,14 @@ mod tests {
         for (entries, width, rows) in [(3, 1, 5), (10, 17, 40), (50, 192, 300), (4, 8, 0)] {
             let (table, dy) = (random(1, entries * width), random(2, rows * width));
             let ids: Vec<u32> = (0..rows).map(|r| (r * r % entries) as u32).collect();
-            let small: Vec<i8> = table.iter().map(|x| (x * 127.0) as i8).collect();
-            let scales = random(3, entries);
             let got = same_everywhere(|| {
-                let (mut a, mut b, mut c) = (dy.clone(), dy.clone(), table.clone());
+                let (mut a, mut c) = (dy.clone(), table.clone());
                 gather(&table, width, &ids, &mut a);
-                gather_i8(&small, &scales, &ids, &mut b);
                 scatter_add(&mut c, width, &ids, &dy);
-                [a, b, c].concat()
+                [a, c].concat()
             });
             let row = |r: usize| ids[r] as usize * width..(ids[r] as usize + 1) * width;
-            let mut expected: Vec<f32> = (0..rows).flat_map(|r| table[row(r)].to_vec()).collect();
-            for r in 0..rows {
-                expected.extend(small[row(r)].iter().map(|&w| f32::from(w) * scales[ids[r] as usize]));
-            }
+            let expected: Vec<f32> = (0..rows).flat_map(|r| table[row(r)].to_vec()).collect();
             let mut sums = table.clone();
             for r in 0..rows {
                 sums[row(r)].iter_mut().zip(&dy[r * width..]).for_each(|(sum, dy)| *sum += dy);

@@ -25,7 +25,7 @@ use crate::buffer::with_scratch;
 use crate::cpu;
 use crate::pool::SharedMut;
 use blocks::{Product, multiply};
-pub use pack::{pack, pack_i8, packed_i8_len, packed_len};
+pub use pack::{pack, packed_len};
 pub(crate) use pack::pieces;
 pub use source::Number;
 use tile::{Bits, PANEL, Weight, Wide};
@@ -243,23 +243,6 @@ pub fn matmul_packed(
     packed_product(x, packed, shape, y, from_c, |_, columns, row| {
         if let Some(bias) = bias {
             assert_eq!(bias.len(), shape.outputs, "matmul_packed: length of the bias");
-            row.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
-        }
-    });
-}
-
-/// `y = (x w) * scales + bias` with an int8 weight from [`pack_i8`] and f32 activations: the weights are converted
-/// exactly, the sums are f32.
-///
-/// # Panics
-/// If the sizes do not agree.
-pub fn matmul_packed_i8(x: &[f32], packed: &[i8], scales: &[f32], shape: Shape, bias: Option<&[f32]>, y: &mut [f32]) {
-    assert_eq!(packed.len(), packed_i8_len(shape.inputs, shape.outputs), "matmul_packed_i8: length of the weight");
-    assert_eq!(scales.len(), shape.outputs, "matmul_packed_i8: length of the scales");
-    packed_product(x, packed, shape, y, false, |_, columns, row| {
-        row.iter_mut().zip(&scales[columns.clone()]).for_each(|(y, s)| *y *= s);
-        if let Some(bias) = bias {
-            assert_eq!(bias.len(), shape.outputs, "matmul_packed_i8: length of the bias");
             row.iter_mut().zip(&bias[columns]).for_each(|(y, b)| *y += b);
         }
     });

@@ -1,7 +1,7 @@
 //! The packed layout of B: panels of 64 columns, each `[inputs][64]`, the last one padded with zeros.
 
 use super::tile::PANEL;
-use super::{MatRef, assert_len};
+use super::MatRef;
 use crate::pool::{SharedMut, parallel_ranges};
 use crate::simd::{Transpose, dispatch};
 
@@ -11,11 +11,6 @@ const SLAB: usize = 128;
 /// Floats of a packed `inputs` × `outputs` weight.
 pub fn packed_len(inputs: usize, outputs: usize) -> usize {
     inputs * outputs.next_multiple_of(PANEL)
-}
-
-/// Bytes of a packed int8 weight.
-pub fn packed_i8_len(inputs: usize, outputs: usize) -> usize {
-    packed_len(inputs, outputs)
 }
 
 /// Packs a weight of inputs × outputs (the transposed view of a Hugging Face weight) for [`super::matmul_packed`].
@@ -39,18 +34,6 @@ pub fn pack(weight: MatRef<'_>, packed: &mut [f32]) {
         } else {
             copy_elements(from, [row_stride, col_stride], piece.columns, out);
         }
-    });
-}
-
-/// Packs an int8 weight of outputs × inputs, row after row, for [`super::matmul_packed_i8`].
-///
-/// # Panics
-/// If a length is wrong; `packed` has that of [`packed_i8_len`].
-pub fn pack_i8(weight: &[i8], inputs: usize, outputs: usize, packed: &mut [i8]) {
-    assert_len("pack_i8: weight", weight.len(), &[outputs, inputs]);
-    assert_eq!(packed.len(), packed_i8_len(inputs, outputs), "pack_i8: length of the packed weight");
-    pieces(inputs, outputs, packed, |piece, out| {
-        copy_elements(&weight[piece.row + piece.column * inputs..], [1, inputs], piece.columns, out);
     });
 }
 

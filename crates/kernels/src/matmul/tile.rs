@@ -50,8 +50,6 @@ impl Ahead {
     pub const NONE: Self = Self { start: std::ptr::null(), lines: 0, rows_of_c: 0 };
 }
 
-/// The same with int8 weights.
-pub(crate) type TileI8 = Tile<i8>;
 /// The same with bf16 pairs in A and in B: k counts pairs.
 pub(crate) type TilePairs = Tile<Pair>;
 
@@ -155,19 +153,6 @@ impl Weight for f32 {
     }
 }
 
-impl Weight for i8 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const i8) -> S {
-        // SAFETY: the caller's promise.
-        unsafe { S::load_i8(from) }
-    }
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(tile: Tile<i8>) {
-        // SAFETY: the caller's promise.
-        unsafe { S::tile_i8(tile) }
-    }
-}
-
 impl Weight for Wide {
     const FACTOR: Factor = Factor::Wide;
     fn depth(k: usize) -> usize {
@@ -214,14 +199,6 @@ impl Weight for Pair {
 pub(crate) unsafe fn run_tile<S: Simd>(tile: Tile) {
     // SAFETY: the caller's promise.
     unsafe { by_rows::<S, f32>(tile) }
-}
-
-/// # Safety
-/// See [`Tile`].
-#[inline(always)]
-pub(crate) unsafe fn run_tile_i8<S: Simd>(tile: TileI8) {
-    // SAFETY: the caller's promise.
-    unsafe { by_rows::<S, i8>(tile) }
 }
 
 /// # Safety

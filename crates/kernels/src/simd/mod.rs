@@ -17,7 +17,7 @@ mod x86;
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::cpu;
-use crate::matmul::tile::{Tile, TileI8, TilePairs};
+use crate::matmul::tile::{Tile, TilePairs};
 
 pub(crate) use math::{Math, ln};
 pub(crate) use reduce::{dot, largest, sum};
@@ -109,11 +109,6 @@ pub(crate) trait Simd:
     /// # Safety
     /// See [`Tile`].
     unsafe fn tile(tile: Tile);
-    /// The matrix kernel for int8 weights, compiled once for the instruction set.
-    ///
-    /// # Safety
-    /// See [`TileI8`].
-    unsafe fn tile_i8(tile: TileI8);
     /// The matrix kernel for bf16 pairs, compiled once for the instruction set.
     ///
     /// # Safety

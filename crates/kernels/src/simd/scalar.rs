@@ -4,7 +4,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use super::{LANES, Simd};
 use crate::bf16;
-use crate::matmul::tile::{Tile, TileI8, TilePairs, run_tile, run_tile_i8, run_tile_pairs};
+use crate::matmul::tile::{Tile, TilePairs, run_tile, run_tile_pairs};
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -163,10 +163,6 @@ impl Simd for Scalar {
     unsafe fn tile(tile: Tile) {
         // SAFETY: the caller's promise.
         unsafe { run_tile::<Self>(tile) }
-    }
-    unsafe fn tile_i8(tile: TileI8) {
-        // SAFETY: the caller's promise.
-        unsafe { run_tile_i8::<Self>(tile) }
     }
     unsafe fn tile_pairs(tile: TilePairs) {
         // SAFETY: the caller's promise.

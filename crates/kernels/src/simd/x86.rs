@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Kernel, LANES, Simd};
-use crate::matmul::tile::{Tile, TileI8, TilePairs, run_tile, run_tile_i8, run_tile_pairs};
+use crate::matmul::tile::{Tile, TilePairs, run_tile, run_tile_pairs};
 
 /// # Safety
 /// The machine must have the instructions.
@@ -286,15 +286,6 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { compiled(tile) }
     }
     #[inline(always)]
-    unsafe fn tile_i8(tile: TileI8) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        #[inline(never)]
-        unsafe fn compiled(tile: TileI8) {
-            unsafe { run_tile_i8::<Avx512<false>>(tile) }
-        }
-        unsafe { compiled(tile) }
-    }
-    #[inline(always)]
     unsafe fn tile_pairs(tile: TilePairs) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
         #[inline(never)]
@@ -473,15 +464,6 @@ impl Simd for Avx2 {
         #[inline(never)]
         unsafe fn compiled(tile: Tile) {
             unsafe { run_tile::<Avx2>(tile) }
-        }
-        unsafe { compiled(tile) }
-    }
-    #[inline(always)]
-    unsafe fn tile_i8(tile: TileI8) {
-        #[target_feature(enable = "avx2,fma")]
-        #[inline(never)]
-        unsafe fn compiled(tile: TileI8) {
-            unsafe { run_tile_i8::<Avx2>(tile) }
         }
         unsafe { compiled(tile) }
     }
