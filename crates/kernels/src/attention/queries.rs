@@ -130,11 +130,14 @@ impl Span<'_> {
     fn block<S: Simd>(&self, block: usize, rows: usize, state: &mut State) {
         let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
         let offset = self.queries.blocks.offset(block);
+        let within = |position: usize| BLOCK.min(position.saturating_sub(block * BLOCK));
+        let seen: [Range<usize>; TILE_ROWS] = std::array::from_fn(|r| within(state.first[r])..within(state.end[r]));
+        let end = seen[..rows].iter().fold(0, |most, seen| most.max(seen.end));
         // SAFETY: the block is readable; the scores hold six rows.
         unsafe {
             S::tile(Tile {
                 rows,
-                vectors: BLOCK / LANES,
+                vectors: end.div_ceil(LANES),
                 k: shape.head_width,
                 a: state.q.as_ptr(),
                 a_row: padded,
@@ -147,8 +150,6 @@ impl Span<'_> {
                 ahead: Ahead::NONE,
             });
         }
-        let within = |position: usize| BLOCK.min(position.saturating_sub(block * BLOCK));
-        let seen: [Range<usize>; TILE_ROWS] = std::array::from_fn(|r| within(state.first[r])..within(state.end[r]));
         softmax::<S>(&seen[..rows], padded, state);
         // SAFETY: the block is readable at the positions that each row sees.
         unsafe { add_values::<S>(&seen[..rows], padded, self.queries.blocks.values.add(offset), state) }
@@ -193,6 +194,11 @@ fn softmax<S: Simd>(seen: &[Range<usize>], padded: usize, state: &mut State) {
     for (r, seen) in seen.iter().enumerate() {
         let mut s = scores::<S>(&state.scores[r * BLOCK..][..seen.end]);
         for (i, s) in s.iter_mut().enumerate() {
+            if i * LANES >= seen.end {
+                // What minus infinity would come to.
+                *s = S::splat(0.0);
+                continue;
+            }
             *s = (*s - S::splat(state.top[r])).exp_flushed();
             s.put(&mut state.scores, r * BLOCK + i * LANES);
         }
