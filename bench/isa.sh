@@ -2,11 +2,13 @@
 # Does luban compute the same on lesser CPUs? isa.sh [ISA…]
 #
 # For each instruction set (avx512bf16 and avx512bf16fma where the machine has them, avx512, avx2, scalar): the tests of
-# the kernels and of the tensors, and then the whole way, small: this project's own sources to a corpus, a tokenizer, a
+# the kernels and of the tensors, and then the whole way, small: some of this project's own sources to a corpus, a tokenizer, a
 # model trained for STEPS (10) steps in f32 and in bf16, int8 weights, perplexity and a completion. One JSON line each.
 # The models must be, to the bit, those that this machine trains when nothing is forced. SKIP_TESTS=1 runs the whole way
 # only; THREADS (2).
 set -euo pipefail
+# What fails within $(…) stops this too.
+shopt -s inherit_errexit
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/..
 luban=${LUBAN:-$root/target/release/luban}
@@ -24,7 +26,7 @@ trap 'rm -rf "$work"' EXIT
 whole_way() {
     local out=$work/${LUBAN_CPU:-native}
     local quiet=(--threads "$threads" --log error)
-    "$luban" "${quiet[@]}" data build --data "$root/crates" --max-bytes 300000 --out "$out/corpus" >&2
+    "$luban" "${quiet[@]}" data build --data "$root/crates/kernels/src" --max-bytes 300000 --out "$out/corpus" >&2
     "$luban" "${quiet[@]}" tokenizer train --corpus "$out/corpus" --vocab-size 400 --out "$out/tokenizer" >&2
     local digests=()
     for precision in f32 bf16; do

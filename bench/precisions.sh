@@ -13,11 +13,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export LUBAN_HOME=$work/home
 
-sources=()
+mkdir "$work/texts"
 for text in "$@"; do
-    sources+=(--data "$text")
+    cp -r "$text" "$work/texts/"
 done
-"$luban" data build "${sources[@]}" --max-bytes "${BYTES:-2000000}" --out "$work/corpus" >&2
+"$luban" data build --data "$work/texts" --max-bytes "${BYTES:-2000000}" --out "$work/corpus" >&2
 "$luban" tokenizer train --corpus "$work/corpus" --vocab-size "${VOCAB:-1024}" --out "$work/tokenizer" >&2
 mkdir -p "$here/results"
 results=$here/results/precisions.jsonl
