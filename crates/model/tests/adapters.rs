@@ -9,7 +9,7 @@ use luban_base::random::Stream;
 use luban_kernels::blocks::BlockFormat;
 use luban_model::adapter::{self, Adapter};
 use luban_model::families::{Family, Layout};
-use luban_model::spec::{Head, Local, Norm, NormPlace, Spec};
+use luban_model::spec::{Experts, Head, Local, Norm, NormPlace, Spec};
 use luban_model::weights::{Role, Slot, slots};
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ const ALPHA: f32 = 6.0;
 /// Models whose maps lie in files in every way there is.
 fn specs() -> Vec<(&'static str, Spec)> {
     let llama = Spec { kv_heads: 2, ..Spec::llama(32, 2, 4, 50) };
+    let experts = Experts { count: 3, per_token: 2, width: 8, normalize: true, layers: vec![true, false] };
     let bert = Spec { head: Head::MaskedToken, ..Spec::bert(32, 2, 4, 50) };
     let modern = Spec {
         norm: Norm { place: NormPlace::Pre, epsilon: 1e-5, ..bert.norm },
@@ -33,7 +34,8 @@ fn specs() -> Vec<(&'static str, Spec)> {
     vec![
         ("llama", llama.clone()),
         ("mistral", llama.clone()),
-        ("qwen3", Spec { qk_norm: true, head_width: 10, ..llama }),
+        ("qwen3", Spec { qk_norm: true, head_width: 10, ..llama.clone() }),
+        ("qwen3_moe", Spec { qk_norm: true, experts: Some(experts), ..llama }),
         ("gpt2", Spec::gpt2(32, 2, 4, 50)),
         ("bert", bert),
         ("modernbert", modern),
@@ -48,7 +50,8 @@ fn values(label: &str, count: usize) -> Vec<f32> {
 
 fn maps(spec: &Spec) -> Vec<Slot> {
     let is_map = |slot: &Slot| matches!(slot.role, Role::Linear | Role::ResidualLinear);
-    slots(spec).into_iter().filter(|slot| is_map(slot) && slot.name.starts_with("layers.")).collect()
+    let in_block = |slot: &Slot| slot.name.starts_with("layers.") && !slot.name.contains(".experts.");
+    slots(spec).into_iter().filter(|slot| is_map(slot) && in_block(slot)).collect()
 }
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -204,9 +207,14 @@ fn gguf_files_are_read_for_every_layout() {
         ("up", "ffn_up"),
         ("down", "ffn_down"),
     ];
-    for (architecture, family) in
-        [("llama", "llama"), ("llama", "mistral"), ("qwen3", "qwen3"), ("gpt2", "gpt2"), ("bert", "bert")]
-    {
+    for (architecture, family) in [
+        ("llama", "llama"),
+        ("llama", "mistral"),
+        ("qwen3", "qwen3"),
+        ("qwen3moe", "qwen3_moe"),
+        ("gpt2", "gpt2"),
+        ("bert", "bert"),
+    ] {
         let spec = specs().into_iter().find(|(name, _)| *name == family).unwrap().1;
         let name = |slot: &Slot| {
             let (_, layer, part) = {
