@@ -4,9 +4,7 @@
 mod common;
 
 use common::{least_seconds, numbers};
-use luban_kernels::matmul::{
-    Accumulate, MatRef, Shape, matmul, matmul_bf16, matmul_packed, pack, packed_len,
-};
+use luban_kernels::matmul::{Accumulate, MatRef, Shape, matmul, matmul_bf16, matmul_packed, pack, packed_len};
 use luban_kernels::pool::Pool;
 use luban_kernels::{bf16, limits};
 
@@ -77,10 +75,7 @@ fn packed([rows, inputs, outputs]: [usize; 3], peak: f64) {
     pack(MatRef::row_major(&weight, inputs, outputs), &mut wide);
     let shape = Shape { rows, inputs, outputs };
     let f32 = rate(rows * inputs * outputs, || matmul_packed(&x, &wide, shape, None, &mut y, Accumulate::Overwrite));
-    println!(
-        "  packed {rows:3} x {inputs:4} x {outputs:4}  f32 {f32:6.1} GFLOP/s {:3.0} %",
-        f32 / peak * 100.0
-    );
+    println!("  packed {rows:3} x {inputs:4} x {outputs:4}  f32 {f32:6.1} GFLOP/s {:3.0} %", f32 / peak * 100.0);
 }
 
 /// In GFLOP/s.

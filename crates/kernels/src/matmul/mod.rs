@@ -25,8 +25,8 @@ use crate::buffer::with_scratch;
 use crate::cpu;
 use crate::pool::SharedMut;
 use blocks::{Product, multiply};
-pub use pack::{pack, packed_len};
 pub(crate) use pack::pieces;
+pub use pack::{pack, packed_len};
 pub use source::Number;
 use tile::{Bits, PANEL, Weight, Wide};
 

@@ -1,7 +1,7 @@
 //! The packed layout of B: panels of 64 columns, each `[inputs][64]`, the last one padded with zeros.
 
-use super::tile::PANEL;
 use super::MatRef;
+use super::tile::PANEL;
 use crate::pool::{SharedMut, parallel_ranges};
 use crate::simd::{Transpose, dispatch};
 

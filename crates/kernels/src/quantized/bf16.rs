@@ -442,7 +442,9 @@ mod tests {
 
     #[test]
     fn products_are_their_definition_everywhere() {
-        for [rows, inputs, outputs] in [[1, 1, 1], [1, 64, 80], [3, 33, 17], [7, 520, 64], [40, 96, 130], [33, 2051, 77]] {
+        for [rows, inputs, outputs] in
+            [[1, 1, 1], [1, 64, 80], [3, 33, 17], [7, 520, 64], [40, 96, 130], [33, 2051, 77]]
+        {
             let (x, w) = (random(1, rows * inputs), random(2, outputs * inputs));
             let bits: Vec<u16> = w.iter().map(|&w| bf16::from_f32(w)).collect();
             let got = same_everywhere(|| {

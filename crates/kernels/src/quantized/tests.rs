@@ -48,7 +48,8 @@ fn expected(layout: Layout, seed: u64, x: &Rows, outputs: usize, factors: &[f32]
     let (blocks, mut y) = (x.blocks(), Vec::new());
     let has_mins = matches!(layout.values, Values::FourMin | Values::EightMin);
     for row in 0..x.rows() {
-        let values = x.values[row * blocks * layout.block..][..blocks * layout.block].iter().map(|&v| i32::from(v)).collect();
+        let values =
+            x.values[row * blocks * layout.block..][..blocks * layout.block].iter().map(|&v| i32::from(v)).collect();
         let scales = x.scales[row * blocks..][..blocks].to_vec();
         let own = reference::QuantizedBlocks { values, scales, mins: Vec::new() };
         for (output, &factor) in factors.iter().enumerate().take(outputs) {
