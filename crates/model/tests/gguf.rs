@@ -187,7 +187,7 @@ fn files_that_make_no_sense_are_refused_in_a_sentence() {
     fn put(entries: &mut BTreeMap<String, Entry>, entry: Entry) {
         entries.insert(entry.key().to_owned(), entry);
     }
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 15] = [
         ("", |_, _| {}),
         ("", |entries, _| put(entries, Entry::i32s("llama.attention.head_count_kv", &[2, 2]))),
         ("", |_, specs| specs.push(TensorSpec::new("rope_freqs.weight", BlockFormat::F32, [8]))),
@@ -198,7 +198,9 @@ fn files_that_make_no_sense_are_refused_in_a_sentence() {
             entries.remove("llama.block_count");
         }),
         ("found [2, 1]", |entries, _| put(entries, Entry::i32s("llama.attention.head_count_kv", &[2, 1]))),
-        ("num_hidden_layers is 4000000000", |entries, _| put(entries, Entry::u32("llama.block_count", 4_000_000_000))),
+        ("model.gguf: num_hidden_layers is 4000000000", |entries, _| {
+            put(entries, Entry::u32("llama.block_count", 4_000_000_000))
+        }),
         ("blk.2.attn_norm.weight: expected [64], found no such tensor", |entries, _| {
             put(entries, Entry::u32("llama.block_count", 3));
         }),
@@ -210,7 +212,13 @@ fn files_that_make_no_sense_are_refused_in_a_sentence() {
         ("llama.rope.scaling.type in the metadata: expected none, linear or yarn", |entries, _| {
             put(entries, Entry::text("llama.rope.scaling.type", "longrope"));
         }),
-        ("vocab_size is missing", |_, specs| specs.retain(|spec| spec.name != "token_embd.weight")),
+        ("model.gguf: it has no tensor \"token_embd.weight\"", |_, specs| {
+            specs.retain(|spec| spec.name != "token_embd.weight");
+        }),
+        ("model.gguf: token_embd.weight has the shape []", |_, specs| {
+            specs.retain(|spec| spec.name != "token_embd.weight");
+            specs.push(TensorSpec::new("token_embd.weight", BlockFormat::F32, []));
+        }),
         ("rope_freqs.weight: expected one for each pair", |_, specs| {
             specs.push(TensorSpec::new("rope_freqs.weight", BlockFormat::F32, [9]));
         }),

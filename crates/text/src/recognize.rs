@@ -83,8 +83,10 @@ fn bytes(library: &Tokenizer, bpe: &BPE, model: &Value) -> Option<Method> {
     let (steps, space_before) = steps(library.get_pre_tokenizer()?)?;
     let vocab = model.get("vocab")?.as_object()?;
     let byte_ids = ByteBpe::byte_ids(|token| vocab.get(token)?.as_u64().map(|id| id as u32));
+    // A byte that the vocabulary leaves out is lost, as long as nothing stands in for it.
     let complete = byte_ids.iter().all(|&id| id != crate::bpe::NONE);
-    if !(complete && is_plain(bpe)) {
+    let loses = bpe.unk_token.is_none() && !bpe.byte_fallback;
+    if !((complete || loses) && is_plain(bpe)) {
         return None;
     }
     let whole = match bpe.ignore_merges {

@@ -25,6 +25,8 @@ fn vectors(name: &str) -> Vec<(String, Vec<u32>)> {
 }
 
 const NAMES: [&str; 4] = ["gpt-2", "starcoder", "llama-spm", "bert-bge"];
+/// The first of these characters begins with a byte that StarCoder has no token for: it is lost.
+const WITHOUT_TOKENS: &str = "a\u{40000}b \u{7FFFF}\u{10FFFF} c";
 
 #[test]
 fn the_published_ids() {
@@ -47,7 +49,7 @@ fn as_a_file_of_hugging_face_it_is_the_same_tokenizer() {
         let again = Tokenizer::from_json(tokenizer.to_json()).unwrap();
         let library = tokenizers::Tokenizer::from_bytes(tokenizer.to_json()).unwrap();
         let texts = [head("text/peps.rst.txt", 100_000), head("text/manpages-zh/zh_CN.man.txt", 50_000)];
-        for text in texts.into_iter().chain((0..300).map(odd_text)) {
+        for text in texts.into_iter().chain([WITHOUT_TOKENS.to_owned()]).chain((0..300).map(odd_text)) {
             let expected = library.encode_fast(text.as_str(), false).unwrap();
             assert_eq!(tokenizer.encode(&text).unwrap(), expected.get_ids(), "{name}: {text:?}");
             let whole = library.encode_fast(text.as_str(), true).unwrap();
@@ -158,14 +160,14 @@ fn vocabularies_that_do_not_fit_together() {
 /// `tokenizer.json` to the values of a GGUF file: a tokenizer that gives the same ids.
 #[test]
 fn files_of_hugging_face_become_values_of_gguf() {
-    // StarCoder's way to cut is not recognized in a file of Hugging Face's.
-    for name in NAMES.into_iter().filter(|name| *name != "starcoder") {
+    for name in NAMES {
         let first = Tokenizer::from_json(load(name).to_json()).unwrap();
         let imported = first.to_gguf(None).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(imported.exact, "{name}");
         let again = Tokenizer::from_gguf(imported.vocabulary).unwrap();
         assert_eq!(again.vocab_size(), first.vocab_size(), "{name}");
-        for text in [head("text/peps.rst.txt", 50_000)].into_iter().chain((0..300).map(odd_text)) {
+        let texts = [head("text/peps.rst.txt", 50_000), WITHOUT_TOKENS.to_owned()];
+        for text in texts.into_iter().chain((0..300).map(odd_text)) {
             assert_eq!(
                 again.encode_ordinary(&text).unwrap(),
                 first.encode_ordinary(&text).unwrap(),

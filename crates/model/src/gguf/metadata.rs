@@ -41,6 +41,7 @@ impl Field {
 
 /// The table whose rows say how large the vocabulary is.
 const TOKENS: &str = "token_embd.weight";
+const TOKEN_TYPES: &str = "token_types.weight";
 /// What follows [`Architecture::key`] for the width of a value head.
 const VALUE_WIDTH: &str = "attention.value_length";
 const WINDOW_PATTERN: &str = "attention.sliding_window_pattern";
@@ -62,10 +63,9 @@ pub(super) fn read(architecture: &Architecture, gguf: &Gguf) -> Result<(Spec, Js
             config.insert(field.config.into(), value);
         }
     }
-    let rows = |name: &str| gguf.tensor(name).ok().and_then(|view| view.shape.first().copied());
-    config.insert("vocab_size".into(), rows(TOKENS).map_or(Json::Null, Json::from));
-    if let Some(types) = rows("token_types.weight") {
-        config.insert("type_vocab_size".into(), types.into());
+    config.insert("vocab_size".into(), rows(gguf, TOKENS)?.into());
+    if gguf.contains(TOKEN_TYPES) {
+        config.insert("type_vocab_size".into(), rows(gguf, TOKEN_TYPES)?.into());
     }
     if architecture.name == "gemma3" {
         gemma(architecture, gguf, &mut config)?;
@@ -74,10 +74,29 @@ pub(super) fn read(architecture: &Architecture, gguf: &Gguf) -> Result<(Spec, Js
         config.insert("norm_topk_prob".into(), true.into());
     }
     let config = Json::Object(config);
-    let mut spec = (architecture.family().spec)(&Config::new(&config)?)?;
+    let spec = Config::new(&config).and_then(|config| (architecture.family().spec)(&config));
+    let mut spec = spec.map_err(|error| match error {
+        // What the family reads as its configuration comes from this file.
+        Error::Config(what) => wrong(gguf, what),
+        other => other,
+    })?;
     complete(architecture, gguf, &mut spec)?;
     spec.validate()?;
     Ok((spec, config))
+}
+
+/// How many rows a table has.
+fn rows(gguf: &Gguf, name: &str) -> Result<usize, Error> {
+    if !gguf.contains(name) {
+        return Err(wrong(gguf, format!("it has no tensor {name:?}, whose rows say how many tokens there are")));
+    }
+    let shape = gguf.tensor(name)?.shape;
+    let rows = shape.first().copied();
+    rows.ok_or_else(|| wrong(gguf, format!("{name} has the shape {shape:?}; expected rows and columns")))
+}
+
+fn wrong(gguf: &Gguf, what: String) -> Error {
+    Error::Gguf { path: gguf.path().to_owned(), what }
 }
 
 /// What the tensors, and the entries that no configuration has, say of a model.
