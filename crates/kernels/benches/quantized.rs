@@ -23,7 +23,7 @@ const SHAPES: [[usize; 2]; 5] = [[576, 576], [576, 1536], [1536, 576], [384, 153
 const ROUND_BYTES: usize = 120 << 20;
 
 fn main() {
-    for threads in [1, 2] {
+    for threads in [2, 1] {
         Pool::new(threads).install(|| {
             let peak = limits::peak_int8_gops(threads).unwrap_or(f64::NAN);
             let read = limits::read_bandwidth_gb_s(threads);
@@ -35,7 +35,7 @@ fn main() {
                         let rate = many(rows, shape, (values, block));
                         print!(" {rows} rows {rate:5.0} GOP/s {:3.0} %;", rate / peak * 100.0);
                     }
-                    for rows in [4, 1] {
+                    for rows in [24, 16, 12, 8, 6, 4, 2, 1] {
                         let rate = few(rows, shape, (values, block));
                         print!(" {rows} rows {rate:5.1} GB/s {:3.0} %;", rate / read * 100.0);
                     }

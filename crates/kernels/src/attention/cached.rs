@@ -8,7 +8,8 @@ use std::ops::Range;
 use super::queries::{Blocks, Queries, Span};
 use super::{BLOCK, Shape, check_ranges};
 use crate::matmul::assert_len;
-use crate::pool::{SharedMut, parallel};
+use crate::matmul::tile::TILE_ROWS;
+use crate::pool::{self, SharedMut, parallel};
 use crate::simd::dispatch;
 
 /// Floats of one block in the arena of keys, and of one in the arena of values.
@@ -72,7 +73,7 @@ pub fn append(shape: &Shape, entry: Entry<'_>, position: usize, key_block: &mut 
 /// is not in the arena, or the shape is not causal.
 pub fn attend(shape: &Shape, sequences: &[CachedSequence<'_>], q: &[f32], arena: Arena<'_>, out: &mut [f32]) {
     check(shape, sequences, q, arena, out);
-    let spans = spans(sequences);
+    let spans = shared_out(spans(sequences), shape);
     let out = SharedMut::new(out);
     parallel(spans.len() * shape.kv_heads, |task| {
         let ((sequence, positions), kv_head) = (spans[task / shape.kv_heads].clone(), task % shape.kv_heads);
@@ -89,8 +90,30 @@ pub fn attend(shape: &Shape, sequences: &[CachedSequence<'_>], q: &[f32], arena:
     });
 }
 
+/// Some positions of a sequence within one block.
+type Positions<'a, 'b> = (&'a CachedSequence<'b>, Range<usize>);
+
+/// Tasks for each thread, where there are so many tiles.
+const TASKS: usize = 2;
+
+/// Cuts positions further where they are too few tasks for all threads: those of one sequence whose guesses are checked.
+fn shared_out<'a, 'b>(spans: Vec<Positions<'a, 'b>>, shape: &Shape) -> Vec<Positions<'a, 'b>> {
+    let (threads, tasks) = (pool::threads(), spans.len() * shape.kv_heads);
+    let wanted = threads * TASKS;
+    if threads == 1 || tasks == 0 || tasks >= wanted {
+        return spans;
+    }
+    let least = (TILE_ROWS / shape.group()).max(1);
+    let pieces = |(sequence, positions): Positions<'a, 'b>| {
+        let step = positions.len().div_ceil(wanted.div_ceil(tasks)).next_multiple_of(least);
+        let starts = positions.clone().step_by(step);
+        starts.map(move |start| (sequence, start..positions.end.min(start + step)))
+    };
+    spans.into_iter().flat_map(pieces).collect()
+}
+
 /// Each sequence's positions, cut at the blocks.
-fn spans<'a, 'b>(sequences: &'a [CachedSequence<'b>]) -> Vec<(&'a CachedSequence<'b>, Range<usize>)> {
+fn spans<'a, 'b>(sequences: &'a [CachedSequence<'b>]) -> Vec<Positions<'a, 'b>> {
     let mut spans = Vec::new();
     for sequence in sequences {
         let end = sequence.first_position + sequence.rows.len();

@@ -39,6 +39,20 @@ impl Bf16Weight {
     /// If the lengths do not agree.
     pub fn pack(bits: &[u16], [outputs, inputs]: [usize; 2]) -> Self {
         assert_len("Bf16Weight::pack", bits.len(), &[outputs, inputs]);
+        Self::packed([outputs, inputs], |at| bits[at])
+    }
+
+    /// As [`Self::pack`], of the bytes of a file: the lower one of each number first.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn from_bytes(bytes: &[u8], [outputs, inputs]: [usize; 2]) -> Self {
+        assert_len("Bf16Weight::from_bytes", bytes.len(), &[outputs, inputs, 2]);
+        let numbers = bytes.as_chunks().0;
+        Self::packed([outputs, inputs], |at| u16::from_le_bytes(numbers[at]))
+    }
+
+    fn packed([outputs, inputs]: [usize; 2], bits: impl Fn(usize) -> u16 + Sync) -> Self {
         let (panels, depth) = (outputs.div_ceil(PANEL), inputs.div_ceil(2));
         let mut values = Buffer::zeroed(panels * depth * PANEL);
         let out = SharedMut::new(&mut values);
@@ -46,10 +60,10 @@ impl Bf16Weight {
             // SAFETY: panels do not overlap.
             let out = unsafe { out.slice(panel * depth * PANEL, depth * PANEL) };
             for lane in 0..PANEL.min(outputs - panel * PANEL) {
-                let row = &bits[(panel * PANEL + lane) * inputs..][..inputs];
-                for (pair, numbers) in row.chunks(2).enumerate() {
-                    let odd = numbers.get(1).copied().unwrap_or(0);
-                    out[pair * PANEL + lane] = u32::from(numbers[0]) | u32::from(odd) << 16;
+                let row = (panel * PANEL + lane) * inputs;
+                for pair in 0..depth {
+                    let odd = if 2 * pair + 1 < inputs { bits(row + 2 * pair + 1) } else { 0 };
+                    out[pair * PANEL + lane] = u32::from(bits(row + 2 * pair)) | u32::from(odd) << 16;
                 }
             }
         });

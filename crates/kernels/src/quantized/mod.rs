@@ -27,7 +27,7 @@ use crate::pool::{self, SharedMut, parallel};
 pub use bf16::Bf16Weight;
 pub use pack::{Block, Layout, Values, Weight};
 pub use rows::Rows;
-use tile::{Activations, Functions, Kind, PANEL, Tile, Weights, functions};
+use tile::{Activations, Ahead, Functions, Kind, PANEL, Tile, Weights, functions};
 
 /// Inputs of a block in most formats, of which other blocks are multiples.
 pub const BLOCK: usize = 32;
@@ -37,6 +37,10 @@ pub const PARTS: usize = 2;
 const PANELS: usize = 4;
 /// Inputs of four panels that stay in the first cache while rows pass.
 const INPUTS_MAX: usize = 384;
+/// Bytes of a panel that one tile takes of weights that it alone reads.
+const PIECE_BYTES: usize = 3072;
+/// Rows of the largest tile that takes half bytes apart as it goes.
+const ROWS_UNPACKING: usize = 4;
 /// Tasks for each thread, so that a slow one does not hold up the rest.
 const TASKS: usize = 4;
 
@@ -188,15 +192,18 @@ impl<'a> Side<'a> {
         functions: Functions,
     ) {
         let (layout, blocks) = (self.weight.layout, self.weight.blocks());
-        let most = (INPUTS_MAX / layout.block).max(1);
-        let step = blocks.div_ceil(blocks.div_ceil(most).max(1)).max(1);
-        let tiles = rows.len().div_ceil(functions.rows);
+        let few = layout.kind() != Kind::Eight && rows.len() <= 2 * functions.rows;
+        let tiles = rows.len().div_ceil(if few { ROWS_UNPACKING.min(functions.rows) } else { functions.rows });
+        // What nobody comes back to need not stay, and what is asked for ahead should not have to wait long.
+        let most = if tiles == 1 { PIECE_BYTES / layout.block_bytes() } else { INPUTS_MAX / layout.block };
+        let step = blocks.div_ceil(blocks.div_ceil(most.max(1)).max(1)).max(1);
         let unpacks = layout.kind() != Kind::Eight && tiles > 2;
         let bytes = if unpacks { panels * step * PANEL * layout.block } else { 0 };
         let mut unpacked = Scratch::new(bytes / 4);
         for start in (0..blocks.max(1)).step_by(step) {
             let count = step.min(blocks - start);
             let mut w = self.weights(first, start, start + count == blocks);
+            let next = self.next(first, start + count);
             let mut kind = layout.kind();
             if unpacks {
                 let to: *mut u8 = unpacked.as_mut_ptr().cast();
@@ -212,6 +219,7 @@ impl<'a> Side<'a> {
                 kind = if kind == Kind::Four { Kind::FourAsBytes } else { Kind::FourMinAsBytes };
             }
             for tile in 0..tiles {
+                let ahead = Ahead { w: next, doubled: u32::from(unpacks), turn: tile, turns: tiles };
                 // Tiles of about the same size.
                 let (from, to) = (rows.len() * tile / tiles, rows.len() * (tile + 1) / tiles);
                 let tile = Tile {
@@ -222,6 +230,7 @@ impl<'a> Side<'a> {
                     parts: layout.parts,
                     x: self.activations(x, rows.start + from, start),
                     w,
+                    ahead,
                     c: c.wrapping_add(from * c_row),
                     c_row,
                     from_c: start > 0,
@@ -229,6 +238,14 @@ impl<'a> Side<'a> {
                 // SAFETY: all sizes were checked; the columns of these rows belong to this task alone.
                 unsafe { (functions.tile)(kind, &tile) };
             }
+        }
+    }
+
+    /// The weights that follow on a block: of the same panels, or of the next four.
+    fn next(&self, first: usize, block: usize) -> Weights {
+        match block < self.weight.blocks() {
+            true => self.weights(first, block, false),
+            false => self.weights((first + PANELS).min(self.weight.panels()), 0, false),
         }
     }
 

@@ -4,9 +4,6 @@ use super::lanes::Lanes;
 
 /// Outputs of a panel.
 pub(super) const PANEL: usize = 16;
-/// How far ahead of their use weights are asked for, in bytes of a panel.
-const AHEAD: usize = 2048;
-
 /// Arguments of a tile: the sums over some blocks of inputs go to `c`, or are added to what stands there.
 ///
 /// Safety of running it: everything that the strides and counts reach must be readable, and `c` writable by this thread
@@ -22,6 +19,7 @@ pub(super) struct Tile {
     pub parts: usize,
     pub x: Activations,
     pub w: Weights,
+    pub ahead: Ahead,
     pub c: *mut f32,
     pub c_row: usize,
     pub from_c: bool,
@@ -54,6 +52,18 @@ pub(super) struct Weights {
     pub parts_panel: usize,
     /// One number for each output, or null: what the complete sums are multiplied by.
     pub factors: *const f32,
+}
+
+/// The weights that come next, which are asked for meanwhile: all tiles of the present weights take turns, so that memory
+/// is busy as long as the products are. They may be any addresses, since nothing is read from them here.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub w: Weights,
+    /// How often what is multiplied here was doubled when it was unpacked: once, or not.
+    pub doubled: u32,
+    /// This tile asks for the part of this number, and for each that is a multiple of `turns` further on.
+    pub turn: usize,
+    pub turns: usize,
 }
 
 /// How weights lie in memory.
@@ -141,12 +151,18 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
                 }
             }
         }
+        let mut until = tile.ahead.turn;
         for part in 0..tile.blocks * tile.parts {
+            let asks = until == 0;
+            until = if asks { tile.ahead.turns } else { until } - 1;
             let mut sums = [[L::splat(0); P]; R];
             for (r, sums) in sums.iter_mut().enumerate() {
                 *sums = [L::start::<ZERO>(*x.starts.add(r * x.parts_row + part)); P];
             }
             let values = x.values.add(part * quads * 4);
+            if asks {
+                ask_scales::<P>(tile, part);
+            }
             if FOUR {
                 let weights = w.values.add(part * quads / 2 * 64);
                 for pair in 0..quads / 2 {
@@ -158,7 +174,9 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
                         }
                         dots::<L, ZERO, R, P>(values.add((2 * pair + half) * 4), x.values_row, columns, &mut sums);
                     }
-                    ask_ahead::<P>(weights.add(pair * 64), w.values_panel);
+                    if asks {
+                        ask_values::<P>(tile, part * quads / 2 + pair);
+                    }
                 }
             } else {
                 let weights = w.values.add(part * quads * 64);
@@ -168,7 +186,10 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
                         *columns = L::load(weights.add(p * w.values_panel + quad * 64));
                     }
                     dots::<L, ZERO, R, P>(values.add(quad * 4), x.values_row, columns, &mut sums);
-                    ask_ahead::<P>(weights.add(quad * 64), w.values_panel);
+                    let line = part * quads + quad;
+                    if asks && line >> tile.ahead.doubled << tile.ahead.doubled == line {
+                        ask_values::<P>(tile, line >> tile.ahead.doubled);
+                    }
                 }
             }
             if R * P > L::SUMS {
@@ -261,11 +282,24 @@ unsafe fn finish<L: Lanes, const R: usize, const P: usize>(tile: &Tile, floats: 
     }
 }
 
-/// Asks for the weights of each panel that come some way after the given ones.
+/// Asks for the values of each panel that come next, 64 bytes of it.
 #[inline(always)]
-fn ask_ahead<const P: usize>(weights: *const u8, panel: usize) {
+fn ask_values<const P: usize>(tile: &Tile, line: usize) {
+    let Weights { values, values_panel, .. } = tile.ahead.w;
     for p in 0..P {
-        crate::simd::prefetch(weights.wrapping_add(p * panel + AHEAD).cast());
+        crate::simd::prefetch(values.wrapping_add(p * values_panel + line * 64).cast());
+    }
+}
+
+/// Asks for the scales and minima of each panel that come next, those of one part.
+#[inline(always)]
+fn ask_scales<const P: usize>(tile: &Tile, part: usize) {
+    let Weights { scales, mins, parts_panel, .. } = tile.ahead.w;
+    for p in 0..P {
+        crate::simd::prefetch(scales.wrapping_add(p * parts_panel + part * PANEL).cast());
+        if !mins.is_null() {
+            crate::simd::prefetch(mins.wrapping_add(p * parts_panel + part * PANEL).cast());
+        }
     }
 }
 
@@ -275,15 +309,20 @@ impl Tile {
     /// # Safety
     /// See [`Tile`].
     unsafe fn panel(&self, panel: usize) -> Self {
-        let Self { w, c, .. } = *self;
         // SAFETY: the caller's promise.
-        unsafe {
-            let mins = if w.mins.is_null() { w.mins } else { w.mins.add(panel * w.parts_panel) };
-            let factors = if w.factors.is_null() { w.factors } else { w.factors.add(panel * PANEL) };
-            let values = w.values.add(panel * w.values_panel);
-            let scales = w.scales.add(panel * w.parts_panel);
-            Self { panels: 1, w: Weights { values, scales, mins, factors, ..w }, c: c.add(panel * PANEL), ..*self }
-        }
+        let c = unsafe { self.c.add(panel * PANEL) };
+        let ahead = Ahead { w: self.ahead.w.panel(panel), ..self.ahead };
+        Self { panels: 1, w: self.w.panel(panel), ahead, c, ..*self }
+    }
+}
+
+impl Weights {
+    /// From one of the panels on.
+    fn panel(&self, panel: usize) -> Self {
+        let of = |start: *const u16| if start.is_null() { start } else { start.wrapping_add(panel * self.parts_panel) };
+        let factors = if self.factors.is_null() { self.factors } else { self.factors.wrapping_add(panel * PANEL) };
+        let values = self.values.wrapping_add(panel * self.values_panel);
+        Self { values, scales: of(self.scales), mins: of(self.mins), factors, ..*self }
     }
 }
 
