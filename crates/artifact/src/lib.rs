@@ -41,6 +41,6 @@ pub use keys::{Keys, PublicKey, Trusted};
 pub use luban_base::atomic::FileEntry;
 pub use luban_base::digest::Digest;
 pub use manifest::{Input, Kind, MANIFEST, Manifest};
-pub use mapped::Mapped;
+pub use mapped::{Mapped, Piece};
 pub use model_files::ModelFiles;
 pub use writer::{ArtifactFile, ArtifactWriter};

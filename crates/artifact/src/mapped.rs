@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use luban_base::digest::{self, Digest};
-use memmap2::Mmap;
+use luban_base::digest::{Digest, Hasher};
+use memmap2::{Mmap, UncheckedAdvice};
 
 use crate::error::{Context, Result};
 
 /// A file changed less than this long ago may change again without its time stamp showing it.
 const SETTLED: Duration = Duration::from_secs(2);
 const CACHED_MAX: usize = 4096;
+/// Bytes of a file that are in memory at a time while its digest is computed.
+const DIGEST_BYTES: usize = 4 << 20;
 
 /// The bytes of a file, mapped or in memory; clones share them.
 ///
@@ -51,6 +53,80 @@ impl Mapped {
         // is read from the map is treated as bytes that may be anything.
         let map = unsafe { Mmap::map(file) }.context("map", path)?;
         Ok((Self(Arc::new(Inner::Map(map))), metadata))
+    }
+
+    /// Gives the memory back that a part of a mapped file takes. It is read again when it is looked at again.
+    #[allow(unsafe_code)]
+    pub fn release(&self, range: Range<usize>) {
+        let Inner::Map(map) = &*self.0 else { return };
+        if !range.is_empty() && range.end <= map.len() {
+            // SAFETY: the map is read-only and of a file, so that what is dropped comes back from the file with the
+            // same bytes; whoever reads meanwhile waits for that.
+            // A refusal leaves the memory taken, and nothing else.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+        }
+    }
+
+    /// A part; nothing where it does not lie within.
+    pub fn piece(&self, range: Range<usize>) -> Option<Piece> {
+        self.get(range.clone())?;
+        Some(Piece { bytes: self.clone(), range })
+    }
+}
+
+/// A part of a file's bytes, or bytes of its own. What a mapped file takes of memory for it is given back when it is
+/// dropped.
+#[derive(Clone)]
+pub struct Piece {
+    bytes: Mapped,
+    range: Range<usize>,
+}
+
+impl Piece {
+    /// One of so many equal parts.
+    ///
+    /// # Panics
+    /// If there is no such part.
+    #[must_use]
+    pub fn part(mut self, part: usize, of: usize) -> Self {
+        assert!(part < of, "part {part} of {of}");
+        let length = self.range.len() / of;
+        let start = self.range.start + part * length;
+        self.range = start..start + length;
+        self
+    }
+}
+
+impl From<Vec<u8>> for Piece {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { bytes: bytes.into(), range }
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+}
+
+impl PartialEq for Piece {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece({} bytes)", self.len())
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.bytes.release(self.range.clone());
     }
 }
 
@@ -97,7 +173,7 @@ struct Identity {
 static CACHE: Mutex<BTreeMap<Identity, Digest>> = Mutex::new(BTreeMap::new());
 
 /// The digest of a mapped file, from the cache where the file has not changed since it was last computed.
-pub(crate) fn digest_of(bytes: &[u8], metadata: &Metadata) -> Digest {
+pub(crate) fn digest_of(bytes: &Mapped, metadata: &Metadata) -> Digest {
     let identity = Identity {
         device: metadata.dev(),
         inode: metadata.ino(),
@@ -109,7 +185,12 @@ pub(crate) fn digest_of(bytes: &[u8], metadata: &Metadata) -> Digest {
     if let Some(digest) = cache().get(&identity) {
         return *digest;
     }
-    let digest = digest::of_bytes(bytes);
+    let mut hasher = Hasher::new();
+    for (number, piece) in bytes.chunks(DIGEST_BYTES).enumerate() {
+        hasher.update(piece);
+        bytes.release(number * DIGEST_BYTES..number * DIGEST_BYTES + piece.len());
+    }
+    let digest = hasher.finish();
     if is_settled(metadata) {
         let mut cache = cache();
         if cache.len() >= CACHED_MAX {

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use luban_artifact::safetensors::{Dtype, TensorView};
-use luban_artifact::{ArtifactWriter, ModelFiles};
+use luban_artifact::{ArtifactWriter, ModelFiles, Piece};
 use luban_kernels::blocks::{self, BlockFormat};
 use serde_json::{Map, Value};
 
@@ -44,7 +44,7 @@ pub enum WeightData {
         /// Their format.
         format: BlockFormat,
         /// rows × columns, in whole blocks.
-        bytes: Vec<u8>,
+        bytes: Piece,
     },
 }
 
@@ -171,22 +171,55 @@ impl Source {
             Weights::Gguf(weights) => return weights.weight(slot),
         };
         let (name, layout, view) = locate(self.family, shards, slot)?;
-        let rows = slot.shape[0];
-        if let Some(values) = view.to_i8() {
-            let scales = scales(shards, &name, layout, rows)?;
-            return Ok(WeightData::I8 { values: arranged(&values, view.shape, layout, slot), scales });
-        }
-        let values = view.to_f32().ok_or_else(|| Error::Weight {
-            name,
-            expected: "F32, F16, BF16 or I8 with scales".into(),
-            found: format!("{:?}", view.dtype),
-        })?;
-        Ok(WeightData::F32(match layout {
-            Layout::Same => values,
-            Layout::OneLess => values.into_iter().map(|value| value + 1.0).collect(),
-            _ => arranged(&values, view.shape, layout, slot),
-        }))
+        let data = read_tensor(shards, &name, view, layout, slot);
+        shards.release(&name);
+        data
     }
+
+    /// Reads a tensor that is no weight of the spec, by its name in the files of a folder; those of the bare body may
+    /// leave out [`Family::body_prefix`].
+    ///
+    /// # Errors
+    /// If it is not there, or of another shape or type.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let fail = |found: String| Error::Weight { name: name.to_owned(), expected: format!("{shape:?}"), found };
+        let Weights::Folder(shards) = &self.weights else { return Err(fail("a GGUF file, which has none".into())) };
+        let bare = name.strip_prefix(self.family.body_prefix);
+        let name = bare.filter(|bare| !shards.contains(name) && shards.contains(bare)).unwrap_or(name);
+        if !shards.contains(name) {
+            return Err(fail("no such tensor".into()));
+        }
+        let found = shards.tensor(name)?.shape;
+        if found != shape {
+            return Err(fail(format!("{found:?}")));
+        }
+        let values = shards.to_f32(name)?;
+        shards.release(name);
+        Ok(values)
+    }
+}
+
+/// A tensor's values as the canonical weight has them.
+fn read_tensor(
+    shards: &Shards,
+    name: &str,
+    view: TensorView<'_>,
+    layout: Layout,
+    slot: &Slot,
+) -> Result<WeightData, Error> {
+    if let Some(values) = view.to_i8() {
+        let scales = scales(shards, name, layout, slot.shape[0])?;
+        return Ok(WeightData::I8 { values: arranged(values, view.shape, layout, slot), scales });
+    }
+    let mut values = view.to_f32().ok_or_else(|| Error::Weight {
+        name: name.to_owned(),
+        expected: "F32, F16, BF16 or I8 with scales".into(),
+        found: format!("{:?}", view.dtype),
+    })?;
+    if layout == Layout::OneLess {
+        values.iter_mut().for_each(|value| *value += 1.0);
+    }
+    Ok(WeightData::F32(arranged(values, view.shape, layout, slot)))
 }
 
 /// A weight's name, layout and tensor, its shape checked.
@@ -239,13 +272,14 @@ fn file_shape(slot: &Slot, layout: Layout) -> Vec<usize> {
 }
 
 /// A file's values as the canonical weight has them.
-fn arranged<T: Copy>(values: &[T], file_shape: &[usize], layout: Layout, slot: &Slot) -> Vec<T> {
+fn arranged<T: Copy>(values: Vec<T>, file_shape: &[usize], layout: Layout, slot: &Slot) -> Vec<T> {
     let rows = slot.shape[0];
     let first = if let Layout::TransposedThird { part } = layout { part * rows } else { 0 };
     match (layout, file_shape) {
-        (Layout::Same | Layout::OneLess, _) => values.to_vec(),
+        (Layout::Same | Layout::OneLess, _) => values,
         (Layout::Part { part, .. }, _) => values[part * slot.len()..][..slot.len()].to_vec(),
         (_, &[inputs, columns]) => {
+            let values = &values;
             let row = |output: usize| (0..inputs).map(move |input| values[input * columns + output]);
             (first..first + rows).flat_map(row).collect()
         }

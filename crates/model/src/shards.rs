@@ -65,6 +65,13 @@ impl Shards {
         Ok(self.file(name)?.to_f32(name)?)
     }
 
+    /// Gives the memory back that a tensor of a mapped file takes.
+    pub(crate) fn release(&self, name: &str) {
+        if let Ok(file) = self.file(name) {
+            file.release(name);
+        }
+    }
+
     fn file(&self, name: &str) -> Result<&Weights, Error> {
         let file = self.places.get(name).and_then(|&file| self.files.get(file));
         file.ok_or_else(|| Error::Weight {

@@ -35,7 +35,7 @@ pub use value::{Array, Value, ValueKind};
 pub use write::{Entry, TensorSpec, write_streaming};
 
 use crate::error::{Error, Result};
-use crate::mapped::Mapped;
+use crate::mapped::{Mapped, Piece};
 
 /// What a file begins with.
 pub const MAGIC: [u8; 4] = *b"GGUF";
@@ -202,6 +202,15 @@ impl Gguf {
         let place = self.tensors.get(name).ok_or_else(missing)?;
         let data = self.bytes.get(place.range.clone()).ok_or_else(missing)?;
         Ok(TensorView { format: place.format, shape: &place.shape, data })
+    }
+
+    /// A tensor's bytes, whose memory is given back when they are dropped.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn piece(&self, name: &str) -> Result<Piece> {
+        let piece = self.tensors.get(name).and_then(|place| self.bytes.piece(place.range.clone()));
+        piece.ok_or_else(|| Error::corrupt(&self.path, "its tensors", format!("one named {name:?}"), "none"))
     }
 
     /// Bytes of all tensors.

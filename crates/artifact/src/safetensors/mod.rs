@@ -119,6 +119,13 @@ impl Weights {
         Ok(TensorView { dtype: place.dtype, shape: &place.shape, data })
     }
 
+    /// Gives the memory back that a tensor of a mapped file takes; it is read again when it is looked at again.
+    pub fn release(&self, name: &str) {
+        if let Some(place) = self.tensors.get(name) {
+            self.bytes.release(place.range.clone());
+        }
+    }
+
     /// A tensor's elements as `f32`, row-major. `F16` and `BF16` are widened, which loses nothing.
     ///
     /// # Errors

@@ -58,7 +58,14 @@ impl ServingModel {
     /// # Errors
     /// As there, and weights that are NaN or infinite where they are to become whole numbers.
     pub fn load_as(files: &ModelFiles, precision: Precision) -> Result<Self> {
-        let source = io::read(files)?;
+        Self::of_source(&io::read(files)?, precision)
+    }
+
+    /// As [`ServingModel::load_as`], of a folder or file that is open.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_source(source: &io::Source, precision: Precision) -> Result<Self> {
         let model = Self::build(source.spec().clone(), precision, |slot| Ok(source.weight(slot)?))?;
         Ok(Self { family: Some(source.family()), ..model })
     }

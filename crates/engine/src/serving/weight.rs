@@ -132,8 +132,7 @@ impl Matrix {
                 Packed::Bytes(quantized::Weight::from_rows(&values, &scales, [outputs, inputs]))
             }
             WeightData::Blocks { format: BlockFormat::Bf16, bytes } => {
-                let bits: Vec<u16> = bytes.as_chunks().0.iter().map(|&two| u16::from_le_bytes(two)).collect();
-                Packed::Bf16(Bf16Weight::pack(&bits, [outputs, inputs]))
+                Packed::Bf16(Bf16Weight::from_bytes(&bytes, [outputs, inputs]))
             }
             WeightData::Blocks { format, bytes } => {
                 Packed::Bytes(quantized::Weight::from_blocks(format, &bytes, [outputs, inputs]))

@@ -72,25 +72,24 @@ impl Weights {
         self.locate(slot).ok().map(|(view, _)| view.format)
     }
 
-    /// Reads one weight: vectors as floats, matrices in the blocks of the file.
+    /// Reads one weight: vectors as floats, matrices in the blocks of the file, which are not copied where they lie as
+    /// they should.
     pub fn weight(&self, slot: &Slot) -> Result<WeightData, Error> {
         let (view, layout) = self.locate(slot)?;
-        let (part, of) = match layout {
-            Layout::Part { part, of } => (part, of),
-            Layout::Stacked { expert } => (expert, self.experts),
-            _ => (0, 1),
-        };
-        let bytes = view.data.len() / of;
-        let view = TensorView { data: &view.data[part * bytes..][..bytes], ..view };
-        let (row_bytes, is_matrix) = (view.data.len() / slot.shape[0].max(1), slot.shape.len() == 2);
-        let bytes = match layout {
-            Layout::Interleaved => separated(view.data, row_bytes, self.head_width),
-            _ if is_matrix && view.format != BlockFormat::F32 => view.data.to_vec(),
-            _ => return Ok(WeightData::F32(floats(view.format, view.data, slot.len()))),
-        };
-        match is_matrix && view.format != BlockFormat::F32 {
-            true => Ok(WeightData::Blocks { format: view.format, bytes }),
-            false => Ok(WeightData::F32(floats(view.format, &bytes, slot.len()))),
+        let format = view.format;
+        let mut bytes = self.gguf.piece(&self.architecture.place(slot).name)?;
+        match layout {
+            Layout::Part { part, of } => bytes = bytes.part(part, of),
+            Layout::Stacked { expert } => bytes = bytes.part(expert, self.experts),
+            Layout::Interleaved => {
+                let row_bytes = bytes.len() / slot.shape[0].max(1);
+                bytes = separated(&bytes, row_bytes, self.head_width).into();
+            }
+            _ => {}
+        }
+        match slot.shape.len() == 2 && format != BlockFormat::F32 {
+            true => Ok(WeightData::Blocks { format, bytes }),
+            false => Ok(WeightData::F32(floats(format, &bytes, slot.len()))),
         }
     }
 

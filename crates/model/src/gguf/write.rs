@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use luban_artifact::Piece;
 use luban_artifact::gguf::{Entry, TensorSpec, write_streaming};
 use luban_kernels::blocks::{self, BlockFormat};
 use luban_kernels::elementwise;
@@ -102,9 +103,9 @@ fn tensors(architecture: &Architecture, spec: &Spec, format: impl Fn(&Slot) -> B
     tensors
 }
 
-fn bytes_of(tensor: &Tensor, slot: &Slot, data: WeightData, head_width: usize) -> Result<Vec<u8>, Error> {
+fn bytes_of(tensor: &Tensor, slot: &Slot, data: WeightData, head_width: usize) -> Result<Piece, Error> {
     let format = tensor.spec.format;
-    let bytes = match data {
+    let bytes: Piece = match data {
         WeightData::Blocks { format: found, bytes } if found == format => bytes,
         other => {
             let values = other.into_f32();
@@ -115,11 +116,11 @@ fn bytes_of(tensor: &Tensor, slot: &Slot, data: WeightData, head_width: usize) -
             let length = format.bytes_of(values.len()).unwrap_or(0);
             let mut bytes = vec![0; length];
             blocks::quantize(format, &values, &mut bytes);
-            bytes
+            bytes.into()
         }
     };
     Ok(match tensor.layout {
-        Layout::Interleaved => interleaved(&bytes, bytes.len() / slot.shape[0], head_width),
+        Layout::Interleaved => interleaved(&bytes, bytes.len() / slot.shape[0], head_width).into(),
         _ => bytes,
     })
 }
