@@ -1,7 +1,10 @@
 //! The speed of answering and of embedding, measured on the path that serving takes: requests to an [`Engine`], texts
 //! to an [`Embedder`].
 //!
-//! Tokens are random, those of every request others, so that no cached prefix can help.
+//! Tokens are random, those of every request others, so that no cached prefix can help; only what guessing ahead gains
+//! is measured on texts ([`guessing`]).
+
+mod speculation;
 
 use luban_base::clock::Clock;
 use luban_base::random::Stream;
@@ -12,6 +15,8 @@ use crate::embedder::Embedder;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::request::{Event, Request};
+
+pub use speculation::{Guessed, Way, guessing, identical, ways};
 
 /// Labels of the streams that tokens are drawn from.
 const PROMPTS: u64 = 0x62_65_6e_63_68;

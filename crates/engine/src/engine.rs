@@ -150,11 +150,17 @@ impl Engine {
         Self::start(model, tokenizer, origin, options)
     }
 
-    /// Starts with a model that is in memory.
+    /// Starts with a model that is in memory; engines may share one.
     ///
     /// # Errors
     /// A model that does not generate text, a tokenizer that does not fit it, or options out of range.
-    pub fn start(model: ServingModel, tokenizer: Tokenizer, origin: Origin, options: EngineOptions) -> Result<Self> {
+    pub fn start(
+        model: impl Into<Arc<ServingModel>>,
+        tokenizer: impl Into<Arc<Tokenizer>>,
+        origin: Origin,
+        options: EngineOptions,
+    ) -> Result<Self> {
+        let (model, tokenizer) = (model.into(), tokenizer.into());
         check(&model, &tokenizer, &options)?;
         let sizes = Sizes::of(&model, &options);
         let info = ModelInfo {
@@ -170,7 +176,6 @@ impl Engine {
             context: sizes.context,
             vocab: model.spec().vocab,
         };
-        let (tokenizer, model) = (Arc::new(tokenizer), Arc::new(model));
         let mut ends: Vec<u32> = tokenizer.ends().iter().copied().chain(origin.ends).collect();
         ends.sort_unstable();
         ends.dedup();

@@ -30,6 +30,8 @@ pub struct Stats {
     pub reused_tokens: u64,
     /// Tokens that were guessed ahead.
     pub guessed_tokens: u64,
+    /// Tokens of answers that came of right guesses, and so needed no pass of their own.
+    pub right_guesses: u64,
     /// How often a sequence lost its place in the cache to another, to begin again later.
     pub paused: u64,
     /// Tokens that were generated.
@@ -57,6 +59,7 @@ pub(crate) struct Counters {
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) reused_tokens: AtomicU64,
     pub(crate) guessed_tokens: AtomicU64,
+    pub(crate) right_guesses: AtomicU64,
     pub(crate) paused: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) finished: AtomicU64,
@@ -91,6 +94,7 @@ impl Counters {
             prompt_tokens: read(&self.prompt_tokens),
             reused_tokens: read(&self.reused_tokens),
             guessed_tokens: read(&self.guessed_tokens),
+            right_guesses: read(&self.right_guesses),
             paused: read(&self.paused),
             completion_tokens: read(&self.completion_tokens),
             finished: read(&self.finished),

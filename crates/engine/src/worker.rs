@@ -226,13 +226,18 @@ impl<B: Backend> Worker<B> {
             stats::add(&counters.prompt_tokens, sequence.prompt_share(chunk) as u64);
             let parts = sequence.part(chunk, blocks, common);
             let mut advance = |sequence: &mut Live| {
-                let before = sequence.generated();
+                let (before, guessing) = (sequence.generated(), sequence.guesses.feed().is_some());
                 let went = guard(|| Ok(sequence.advance(chunk, own, common, sampler)));
                 let progress = went.unwrap_or_else(|why| {
                     sequence.fail(why);
                     Progress::Failed
                 });
-                stats::add(&counters.completion_tokens, (sequence.generated() - before) as u64);
+                let more = (sequence.generated() - before) as u64;
+                stats::add(&counters.completion_tokens, more);
+                if guessing {
+                    // One of them would have come of this pass in any case.
+                    stats::add(&counters.right_guesses, more.saturating_sub(1));
+                }
                 if progress != Progress::Failed {
                     sequence.remember_blocks(blocks);
                 }

@@ -3,8 +3,8 @@
 mod support;
 
 use luban_base::clock::SystemClock;
-use luban_engine::bench::{self, Lengths};
-use luban_engine::{Engine, EngineOptions, Origin};
+use luban_engine::bench::{self, Guessed, Lengths, Way};
+use luban_engine::{Engine, EngineOptions, Origin, Speculation};
 use support::{decoders, f32_model, tokenizer};
 
 fn engine(options: EngineOptions) -> Engine {
@@ -51,4 +51,26 @@ fn cosines_are_those_of_the_definition() {
     let vectors = [vec![3.0, 4.0], vec![1.0, 0.0]];
     let (least, mean) = bench::cosines(&vectors, &[vec![6.0, 8.0], vec![1.0, 1.0]]);
     assert!((least - 0.5f64.sqrt()).abs() < 1e-12 && (mean - (1.0 + 0.5f64.sqrt()) / 2.0).abs() < 1e-12);
+}
+
+#[test]
+fn guessing_is_measured_on_the_same_answer() {
+    let way =
+        |name, speculation| Way { name, engine: engine(EngineOptions { speculation, ..EngineOptions::default() }) };
+    let always = Speculation { always: true, tokens_max: 6, lookup: true, ..Speculation::NONE };
+    let ways = [way("plain", Speculation::NONE), way("lookup", always)];
+    let prompt: Vec<u32> = (0..60).map(|at| 20 + at % 6).collect();
+    let found = bench::guessing(&ways, &prompt, 80, 2, &SystemClock::default()).unwrap();
+    assert!(bench::identical(&found) && found.len() == 2);
+    let [plain, lookup] = &found[..] else { unreachable!("two ways") };
+    assert_eq!(
+        (plain.name, plain.guesses, plain.right, plain.passes()),
+        ("plain", 0, 0, plain.tokens.len() as u64 - 1)
+    );
+    assert!(lookup.guesses > lookup.right && lookup.passes() + lookup.right == plain.passes(), "{lookup:?}");
+    // A greedy answer comes to repeat itself, which is then guessed.
+    assert!(lookup.right > 10 && plain.tokens_s > 0.0 && lookup.tokens_s > 0.0, "{lookup:?}");
+    let other = Guessed { tokens: vec![1, 2], ..plain.clone() };
+    assert!(!bench::identical(&[plain.clone(), other]));
+    assert!(bench::guessing(&ways, &prompt, 1, 1, &SystemClock::default()).is_err(), "one token has no speed");
 }

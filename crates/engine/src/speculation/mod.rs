@@ -22,6 +22,9 @@ use crate::serving::ServingModel;
 /// Most tokens that are guessed at a time.
 pub const GUESSES_MAX: usize = 64;
 
+/// Tokens after which a text that strayed is not expected where it was.
+const ALONG_MAX: usize = 2 * GUESSES_MAX;
+
 /// How an engine guesses tokens ahead. No answer changes by it; only how fast it comes.
 #[derive(Clone, Debug)]
 pub struct Speculation {
@@ -65,6 +68,8 @@ pub(crate) struct Guesses {
     feed: Vec<u32>,
     source: Source,
     odds: Odds,
+    /// Where the text stood that it last repeated, and how long it was then.
+    along: Option<(usize, usize)>,
     /// Tokens that another model has read to guess.
     pub(crate) read: usize,
 }
@@ -93,9 +98,21 @@ impl Guesses {
     /// Guesses at most `most` tokens by what followed earlier; the chances of the first and of each further one.
     pub(crate) fn look_up(&mut self, tokens: &[u32], most: usize) -> Option<odds::Chances> {
         self.feed.clear();
+        let place = lookup::find(tokens).or_else(|| lookup::near(tokens, self.expected(tokens.len())?))?;
+        if place.matched > 0 {
+            self.along = Some((place.start, tokens.len()));
+        }
         self.feed.extend(tokens.last());
-        self.source = Source::of_match(lookup::lookup(tokens, most, &mut self.feed)?);
+        self.feed.extend(lookup::from_there(tokens, place.start).take(most));
+        self.source = Source::of_match(place.matched);
         Some(self.odds.chances(self.source))
+    }
+
+    /// Where the next token should stand if the text, of so many tokens now, still repeats what it did.
+    fn expected(&self, length: usize) -> Option<usize> {
+        let (start, before) = self.along?;
+        let since = length.checked_sub(before)?;
+        (since <= ALONG_MAX).then_some(start + since)
     }
 
     /// The chances of a drafter's guesses.

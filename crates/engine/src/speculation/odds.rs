@@ -3,6 +3,10 @@
 /// Where guesses come from; how far back the text matched makes a difference of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Source {
+    /// Where the text would stand if it had not strayed.
+    Along,
+    /// The same, with the last token right before it.
+    Match1,
     #[default]
     Match2,
     Match4,
@@ -18,10 +22,8 @@ pub(crate) struct Chances {
     pub(crate) next: f32,
 }
 
-/// Tries before the first, and their outcome.
+/// What tries before the first count.
 const PRIOR_TRIES: f32 = 2.0;
-const PRIOR_FIRST: f32 = 0.5;
-const PRIOR_NEXT: f32 = 0.8;
 /// What an earlier try counts beside one that came later.
 const MEMORY: f32 = 0.93;
 /// What a try still counts after a step in which nothing was tried.
@@ -30,7 +32,7 @@ const FADE: f32 = 0.97;
 /// A sequence's record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Odds {
-    records: [[Record; 2]; 5],
+    records: [[Record; 2]; 7],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,11 +45,25 @@ impl Source {
     /// A match of so many tokens.
     pub(crate) fn of_match(tokens: usize) -> Self {
         match tokens {
-            0..=2 => Self::Match2,
+            0 => Self::Along,
+            1 => Self::Match1,
+            2 => Self::Match2,
             3..=4 => Self::Match4,
             5..=8 => Self::Match8,
             _ => Self::MatchMore,
         }
+    }
+
+    /// What is expected before anything was tried: the longer a match, the more of it.
+    fn prior(self) -> Chances {
+        let (first, next) = match self {
+            Self::Along => (0.35, 0.8),
+            Self::Match1 | Self::Match2 | Self::Drafter => (0.5, 0.8),
+            Self::Match4 => (0.6, 0.85),
+            Self::Match8 => (0.75, 0.9),
+            Self::MatchMore => (0.85, 0.95),
+        };
+        Chances { first, next }
     }
 }
 
@@ -55,7 +71,8 @@ impl Odds {
     /// What to expect of a source.
     pub(crate) fn chances(&self, source: Source) -> Chances {
         let [first, next] = self.records[source as usize];
-        Chances { first: first.rate(PRIOR_FIRST), next: next.rate(PRIOR_NEXT) }
+        let prior = source.prior();
+        Chances { first: first.rate(prior.first), next: next.rate(prior.next) }
     }
 
     /// Of some guesses, the first so many were right.
@@ -98,7 +115,7 @@ mod tests {
         (0..20).for_each(|_| odds.note(Source::Match4, 8, 0));
         assert!(odds.chances(Source::Match4).first < 0.1);
         assert_eq!(odds.chances(Source::Match4).next, start.next, "nothing is known of what was not reached");
-        assert_eq!(odds.chances(Source::Drafter), start, "each source has its own record");
+        assert_eq!(odds.chances(Source::Drafter), Source::Drafter.prior(), "each source has its own record");
         (0..40).for_each(|_| odds.note(Source::Match4, 8, 8));
         assert!(odds.chances(Source::Match4).first > 0.8 && odds.chances(Source::Match4).next > 0.95);
     }

@@ -85,7 +85,7 @@ impl Weights {
                 let row_bytes = bytes.len() / slot.shape[0].max(1);
                 bytes = separated(&bytes, row_bytes, self.head_width).into();
             }
-            _ => {}
+            Layout::Same => {}
         }
         match slot.shape.len() == 2 && format != BlockFormat::F32 {
             true => Ok(WeightData::Blocks { format, bytes }),

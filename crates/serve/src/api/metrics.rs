@@ -25,7 +25,7 @@ fn render(app: &App) -> String {
     let stats = app.engine.stats();
     let connections = app.metrics.connections.load(Ordering::Relaxed);
     let refused = app.metrics.connections_refused.load(Ordering::Relaxed);
-    let rows: [(&str, &str, &str, f64); 14] = [
+    let rows: [(&str, &str, &str, f64); 16] = [
         ("luban_connections", "gauge", "Open connections.", connections as f64),
         ("luban_connections_refused_total", "counter", "Connections turned away.", refused as f64),
         ("luban_queue_depth", "gauge", "Requests that wait to be admitted.", stats.queued as f64),
@@ -34,6 +34,8 @@ fn render(app: &App) -> String {
         ("luban_cache_blocks", "gauge", "Blocks of the key-value cache.", stats.blocks_total as f64),
         ("luban_prompt_tokens_total", "counter", "Prompt tokens read.", stats.prompt_tokens as f64),
         ("luban_completion_tokens_total", "counter", "Tokens generated.", stats.completion_tokens as f64),
+        ("luban_guessed_tokens_total", "counter", "Tokens guessed ahead.", stats.guessed_tokens as f64),
+        ("luban_right_guesses_total", "counter", "Guesses that were right.", stats.right_guesses as f64),
         ("luban_answers_finished_total", "counter", "Answers completed.", stats.finished as f64),
         ("luban_answers_failed_total", "counter", "Answers failed.", stats.failed as f64),
         ("luban_answers_cancelled_total", "counter", "Answers cancelled.", stats.cancelled as f64),
