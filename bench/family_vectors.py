@@ -1,6 +1,6 @@
 """Writes the test vectors of the model families: tiny random checkpoints and what transformers makes of them.
 
-    family_vectors.py [--out crates/model/tests/vectors] [NAME …]
+    family_vectors.py [--out crates/model/tests/vectors] [--classifiers crates/engine/tests/vectors/classifiers] [NAME …]
 
 One folder a vector, laid out as Hugging Face lays out a model, with beside it
 
@@ -8,7 +8,8 @@ cases.json             {"cases": [{"tokens": […], "types": […], "targets": [
                        encoders; for case 0 of models with a head what each position should predict, null for nothing
 expected.safetensors   for case N: `logits_N` (tokens, vocabulary) of models with a head; `hidden_N` (tokens, width)
                        after the last norm; `pooled_N` (width) of encoders with a pooler; `embedding_N` (width), the
-                       mean over tokens scaled to length 1, of encoders without a head
+                       mean over tokens scaled to length 1, of encoders without a head; `logits_N` (labels) and what
+                       they stand for, `scores_N`, of classifiers
 gradients.safetensors  of models with a head that luban trains, for case 0: the gradient of the summed loss of its targets in nats, by
                        each tensor of the checkpoint
 
@@ -28,6 +29,7 @@ from safetensors.torch import save_file
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
     BertModel,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -39,6 +41,7 @@ from transformers import (
     MistralForCausalLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
     ModernBertModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -48,6 +51,7 @@ from transformers import (
     Qwen3MoeForCausalLM,
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaForSequenceClassification,
     RobertaModel,
 )
 
@@ -59,11 +63,12 @@ MATRIX_STD, VECTOR_STD = 0.25, 0.2
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(__file__).parent.parent / "crates/model/tests/vectors"
-    parser.add_argument("--out", type=Path, default=default, metavar="DIR")
+    crates = Path(__file__).parent.parent / "crates"
+    parser.add_argument("--out", type=Path, default=crates / "model/tests/vectors", metavar="DIR")
+    default = crates / "engine/tests/vectors/classifiers"
+    parser.add_argument("--classifiers", type=Path, default=default, metavar="DIR", help="where those go")
     parser.add_argument("names", nargs="*", metavar="NAME", help="vectors to write; all of them without any")
     options = parser.parse_args()
-    out = options.out
     torch.set_num_threads(1)
     for name, (make, write_expected) in VECTORS.items():
         if options.names and name not in options.names:
@@ -71,7 +76,7 @@ def main():
         seed = zlib.crc32(name.encode())
         model = make()
         randomise(model, seed)
-        folder = out / name
+        folder = (options.classifiers if write_expected is write_classifier else options.out) / name
         folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
@@ -275,6 +280,33 @@ def modernbert_config():
     )
 
 
+def bert_classifier():
+    """One of three labels."""
+    labels = {0: "quiet", 1: "loud", 2: "neither"}
+    config = bert_config(num_hidden_layers=2, num_attention_heads=3, id2label=labels)
+    return BertForSequenceClassification(config)
+
+
+def bert_cross_encoder():
+    """One score for a pair of texts."""
+    return BertForSequenceClassification(bert_config(num_hidden_layers=2, num_attention_heads=3, num_labels=1))
+
+
+def roberta_classifier():
+    """Any of four labels."""
+    config = roberta_config()
+    config.num_labels, config.problem_type = 4, "multi_label_classification"
+    return RobertaForSequenceClassification(config)
+
+
+def modernbert_classifier(pooling, labels, **fields):
+    config = modernbert_config()
+    config.classifier_pooling, config.num_labels = pooling, labels
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return ModernBertForSequenceClassification(config)
+
+
 def randomise(model, seed):
     """Fills every parameter from the seed, in the order of names; norm weights lie around one."""
     generator = torch.Generator().manual_seed(seed)
@@ -348,6 +380,24 @@ def write_encoder(model, folder, cases):
     write(folder, expected, cases)
 
 
+def write_classifier(model, folder, cases):
+    """Scores as the pipelines of transformers make them of logits."""
+    cases = [{"tokens": tokens.tolist(), **segments(model, tokens, index)} for index, tokens in enumerate(cases)]
+    kind, expected = model.config.problem_type, {}
+    with torch.no_grad():
+        for index, case in enumerate(cases):
+            logits = model(**inputs(case)).logits[0]
+            expected[f"logits_{index}"] = logits.clone()
+            if kind == "regression":
+                scores = logits
+            elif kind == "multi_label_classification" or len(logits) == 1:
+                scores = torch.sigmoid(logits)
+            else:
+                scores = torch.softmax(logits, dim=0)
+            expected[f"scores_{index}"] = scores.clone()
+    write(folder, expected, cases)
+
+
 def segments(model, tokens, index):
     """The second half of the first case is its second segment, as in a sentence pair, where the model knows such."""
     if getattr(model.config, "type_vocab_size", 0) < 2:
@@ -386,6 +436,14 @@ VECTORS = {
     "roberta-masked-lm": (lambda: RobertaForMaskedLM(roberta_config()), write_masked),
     "modernbert": (lambda: ModernBertModel(modernbert_config()), write_encoder),
     "modernbert-masked-lm": (lambda: ModernBertForMaskedLM(modernbert_config()), write_masked),
+    "bert-classifier": (bert_classifier, write_classifier),
+    "bert-cross-encoder": (bert_cross_encoder, write_classifier),
+    "roberta-classifier": (roberta_classifier, write_classifier),
+    "modernbert-classifier": (lambda: modernbert_classifier("cls", 2, classifier_bias=True), write_classifier),
+    "modernbert-regression": (
+        lambda: modernbert_classifier("mean", 3, problem_type="regression"),
+        write_classifier,
+    ),
 }
 # Some vectors have the rotary base in `rope_theta`, the others in `rope_parameters`.
 OLDER_CONFIGS = {"llama-grouped", "llama-scaled", "qwen3", "modernbert"}

@@ -1,22 +1,19 @@
 //! Sentence embeddings by encoders.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use luban_artifact::ModelFiles;
 use luban_artifact::gguf::Value as GgufValue;
-use luban_model::{Batch, forward};
-use luban_text::{Encoding, Tokenizer};
+use luban_model::classification::mean;
+use luban_text::Encoding;
 use serde_json::Value;
 
+use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::serving::{Precision, ServingExecutor, ServingModel};
+use crate::serving::Precision;
 
 const MODULES: &str = "modules.json";
 const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 const POOLING_DEFAULT: &str = "1_Pooling";
-/// Tokens that go through the model at a time.
-const BATCH_ROWS: usize = 2048;
 
 /// Which of a text's hidden states become its embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +27,9 @@ pub enum Pooling {
 /// Turns texts into vectors.
 #[derive(Debug)]
 pub struct Embedder {
-    model: Arc<ServingModel>,
-    tokenizer: Tokenizer,
+    encoder: Encoder,
     pooling: Pooling,
     normalize: bool,
-    tokens_max: usize,
-    executor: Mutex<ServingExecutor>,
 }
 
 impl Embedder {
@@ -53,34 +47,25 @@ impl Embedder {
     /// # Errors
     /// As there, and weights that cannot be turned.
     pub fn load_as(files: &ModelFiles, precision: Precision) -> Result<Self> {
-        let tokenizer = files::tokenizer(files)?;
-        let model = Arc::new(ServingModel::load_as(files, precision)?);
-        if tokenizer.vocab_size() > model.spec().vocab {
-            let (tokens, rows) = (tokenizer.vocab_size(), model.spec().vocab);
-            let why = format!("its tokenizer has {tokens} tokens, its vocabulary {rows}");
-            return Err(Error::Unsupported { what: "embed texts", why });
-        }
         let (pooling, normalize) = pooling(files)?;
         let limit = files::json(files, SENTENCE_CONFIG)?.and_then(|config| config["max_seq_length"].as_u64());
-        let context = model.spec().context;
-        let tokens_max = limit.map_or(context, |limit| context.min(usize::try_from(limit).unwrap_or(context)));
-        let executor = Mutex::new(ServingExecutor::new(Arc::clone(&model), None));
-        Ok(Self { model, tokenizer, pooling, normalize, tokens_max, executor })
+        let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Self { encoder: Encoder::load(files, precision, limit, "embed texts")?, pooling, normalize })
     }
 
     /// Elements of an embedding.
     pub fn width(&self) -> usize {
-        self.model.spec().width
+        self.encoder.spec().width
     }
 
     /// Tokens of a text that are read; the rest is cut off.
     pub fn tokens_max(&self) -> usize {
-        self.tokens_max
+        self.encoder.tokens_max()
     }
 
     /// Entries of the vocabulary.
     pub fn vocab(&self) -> usize {
-        self.model.spec().vocab
+        self.encoder.spec().vocab
     }
 
     /// The tokens of a text, cut at [`Self::tokens_max`].
@@ -88,7 +73,7 @@ impl Embedder {
     /// # Errors
     /// A text that the tokenizer cannot encode.
     pub fn encode(&self, text: &str) -> Result<Encoding> {
-        Ok(self.tokenizer.encode_special(text, Some(self.tokens_max))?)
+        Ok(self.encoder.tokenizer().encode_special(text, Some(self.tokens_max()))?)
     }
 
     /// The embedding of each text.
@@ -105,62 +90,10 @@ impl Embedder {
     /// # Errors
     /// A text longer than [`Self::tokens_max`], or tokens that are not in the vocabulary.
     pub fn embed_encodings(&self, encodings: &[&Encoding]) -> Result<Vec<Vec<f32>>> {
-        encodings.iter().try_for_each(|encoding| self.check(encoding))?;
-        let mut embeddings = Vec::with_capacity(encodings.len());
-        let (mut start, mut rows) = (0, 0);
-        for (index, encoding) in encodings.iter().enumerate() {
-            if rows + encoding.ids.len() > BATCH_ROWS {
-                self.embed_batch(&encodings[start..index], &mut embeddings)?;
-                (start, rows) = (index, 0);
-            }
-            rows += encoding.ids.len();
-        }
-        self.embed_batch(&encodings[start..], &mut embeddings)?;
-        Ok(embeddings)
-    }
-
-    fn check(&self, encoding: &Encoding) -> Result<()> {
-        let Encoding { ids, type_ids } = encoding;
-        let fail = |what, found: usize, expected| Err(Error::Option { what, found: found.to_string(), expected });
-        if ids.len() > self.tokens_max {
-            return fail("the number of a text's tokens", ids.len(), format!("at most {} fit", self.tokens_max));
-        }
-        if type_ids.len() != ids.len() {
-            return fail("the number of a text's types", type_ids.len(), format!("its tokens are {}", ids.len()));
-        }
-        let spec = self.model.spec();
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= spec.vocab) {
-            return fail("a text's token", id as usize, format!("it must be below {}", spec.vocab));
-        }
-        match type_ids.iter().find(|&&kind| spec.token_types > 0 && kind as usize >= spec.token_types) {
-            Some(&kind) => fail("a token's type", kind as usize, format!("it must be below {}", spec.token_types)),
-            None => Ok(()),
-        }
-    }
-
-    /// Texts one after another in one pass, without padding.
-    fn embed_batch(&self, encodings: &[&Encoding], embeddings: &mut Vec<Vec<f32>>) -> Result<()> {
-        let spec = self.model.spec();
-        let mut batch = Batch::new();
-        for encoding in encodings.iter().filter(|encoding| !encoding.ids.is_empty()) {
-            batch.push(&encoding.ids, 0);
-            if spec.token_types > 0 {
-                batch.set_token_types(&encoding.type_ids);
-            }
-        }
-        let mut pooled = Vec::new();
-        if batch.rows() > 0 {
-            let mut executor = self.executor.lock().unwrap_or_else(PoisonError::into_inner);
-            let hidden = forward(spec, self.model.weights(), &mut *executor, &batch)?;
-            let rows = batch.sequences().iter().map(|rows| rows.start * spec.width..rows.end * spec.width);
-            pooled.extend(rows.map(|rows| self.pool(&hidden.values()[rows])));
-        }
-        let mut pooled = pooled.into_iter();
         // A text without tokens has nothing to pool.
-        let empty = || vec![0.0; spec.width];
-        let of = |encoding: &&Encoding| if encoding.ids.is_empty() { None } else { pooled.next() };
-        embeddings.extend(encodings.iter().map(of).map(|found| found.unwrap_or_else(empty)));
-        Ok(())
+        let empty = || vec![0.0; self.width()];
+        let pooled = self.encoder.map(encodings, |hidden| self.pool(hidden))?;
+        Ok(pooled.into_iter().map(|found| found.unwrap_or_else(empty)).collect())
     }
 
     /// One text's hidden states, tokens × width, to its embedding.
@@ -176,15 +109,6 @@ impl Embedder {
         }
         pooled
     }
-}
-
-fn mean(hidden: &[f32], width: usize) -> Vec<f32> {
-    let rows = (hidden.len() / width) as f64;
-    let mut sums = vec![0.0f64; width];
-    for row in hidden.chunks_exact(width) {
-        sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-    }
-    sums.into_iter().map(|sum| (sum / rows) as f32).collect()
 }
 
 /// How to pool and whether to normalise, by the files of sentence-transformers or by a GGUF file, whose embeddings are

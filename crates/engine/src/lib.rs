@@ -6,7 +6,7 @@
 //! - [`LoadedAdapter`]: a low-rank adapter that requests can name; loaded and dropped while the engine serves.
 //! - [`serving`]: a model with packed weights, f32 or int8, the executor that runs it, and [`serving::ServingModel::score`]
 //!   for perplexity.
-//! - [`Embedder`]: sentence embeddings by encoders.
+//! - [`Embedder`]: sentence embeddings by encoders. [`Classifier`]: their labels, and scores of pairs of texts.
 //! - [`mod@bench`]: the speed of both.
 //!
 //! A request's answer does not depend on what else the engine is doing: not on the other sequences of a step, not on
@@ -27,7 +27,9 @@ mod beam;
 pub mod bench;
 mod blocks;
 mod chat;
+mod classifier;
 mod embedder;
+mod encoder;
 mod engine;
 mod error;
 mod files;
@@ -49,6 +51,7 @@ mod worker;
 pub use adapters::{ADAPTER_NAME_BYTES_MAX, ADAPTERS_MAX, LoadedAdapter};
 pub use answer::Answer;
 pub use beam::{BEAM_WIDTH_MAX, Beam, BeamSearch};
+pub use classifier::{Classifier, Link};
 pub use embedder::{Embedder, Pooling};
 pub use engine::{Engine, EngineOptions, ModelInfo, Origin};
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@
 //! - [`executor`]: the coarse operations that [`forward`] is made of, and their walk.
 //! - [`batch`]: ragged batches of sequences.
 //! - [`families`]: how Hugging Face configurations and weight names map to a spec; one file a family.
+//! - [`classification`]: heads that classify whole texts.
 //! - [`gguf`]: how GGUF files map to a spec, both ways.
 //! - [`recording`]: the executor that keeps what the backward pass needs.
 //! - [`training`]: a model with parameters and gradients.
@@ -22,6 +23,7 @@
 
 pub mod adapter;
 pub mod batch;
+pub mod classification;
 mod error;
 pub mod executor;
 pub mod families;

@@ -7,7 +7,7 @@ use luban_engine::Engine;
 
 use crate::auth::{ApiKeys, Hosts};
 use crate::metrics::Metrics;
-use crate::options::Timeouts;
+use crate::options::{Reranker, Timeouts};
 
 /// The state of a running server.
 pub(crate) struct App {
@@ -16,6 +16,7 @@ pub(crate) struct App {
     pub(crate) model: String,
     /// Where adapters are loaded from while the server runs.
     pub(crate) adapter_folder: Option<PathBuf>,
+    pub(crate) reranker: Option<Reranker>,
     pub(crate) keys: ApiKeys,
     pub(crate) hosts: Hosts,
     pub(crate) metrics: Metrics,

@@ -35,5 +35,5 @@ mod server;
 
 pub use auth::ApiKeys;
 pub use error::{Error, Result};
-pub use options::{ServeOptions, Timeouts};
+pub use options::{Reranker, ServeOptions, Timeouts};
 pub use server::{Server, serve};

@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use luban_engine::Classifier;
 
 use crate::auth::ApiKeys;
 
@@ -29,6 +32,17 @@ pub struct ServeOptions {
     pub timeouts: Timeouts,
     /// How long running requests may go on once the server is asked to stop.
     pub grace: Duration,
+    /// What scores documents, if anything does.
+    pub reranker: Option<Reranker>,
+}
+
+/// A cross-encoder, and its name in the API.
+#[derive(Clone, Debug)]
+pub struct Reranker {
+    /// The name.
+    pub name: String,
+    /// The model; it must give pairs of texts one score.
+    pub classifier: Arc<Classifier>,
 }
 
 impl Default for ServeOptions {
@@ -43,6 +57,7 @@ impl Default for ServeOptions {
             body_bytes_max: 1 << 20,
             timeouts: Timeouts::default(),
             grace: Duration::from_secs(10),
+            reranker: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use crate::api::{adapters, completions, error, health, metrics, models, page};
+use crate::api::{adapters, completions, error, health, metrics, models, page, rerank};
 use crate::app::App;
 
 /// Who may use a route, once the server has keys.
@@ -45,6 +45,7 @@ enum Endpoint {
     Adapters,
     LoadAdapter,
     DropAdapter,
+    Rerank,
 }
 
 /// Every route there is.
@@ -60,6 +61,7 @@ pub const TABLE: &[Route] = &[
     Route { method: "GET", path: "/v1/adapters", access: Access::Key, endpoint: Endpoint::Adapters },
     Route { method: "POST", path: "/v1/adapters", access: Access::Key, endpoint: Endpoint::LoadAdapter },
     Route { method: "DELETE", path: "/v1/adapters/{adapter}", access: Access::Key, endpoint: Endpoint::DropAdapter },
+    Route { method: "POST", path: "/v1/rerank", access: Access::Key, endpoint: Endpoint::Rerank },
 ];
 
 impl Route {
@@ -82,6 +84,7 @@ impl Route {
             Endpoint::Adapters => others.on(method, adapters::list),
             Endpoint::LoadAdapter => others.on(method, adapters::load),
             Endpoint::DropAdapter => others.on(method, adapters::drop),
+            Endpoint::Rerank => others.on(method, rerank::rerank),
         }
     }
 

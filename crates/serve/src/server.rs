@@ -192,6 +192,7 @@ impl App {
             engine: Arc::new(engine),
             model,
             adapter_folder: options.adapter_folder.clone(),
+            reranker: options.reranker.clone(),
             keys: options.keys.clone(),
             hosts: Hosts::new(options.address.ip().is_loopback(), &options.hosts),
             metrics: Metrics::default(),

@@ -20,6 +20,7 @@ fn ask(bench: &Bench, method: &str, path: &str, key: Option<&str>) -> Reply {
     let body = match method {
         "POST" if path.contains("/chat/") => r#"{"messages": [{"role": "user", "content": "fn"}], "max_tokens": 1}"#,
         "POST" if path.ends_with("/adapters") => r#"{"name": "tiny-adapter"}"#,
+        "POST" if path.contains("/rerank") => r#"{"query": "a", "documents": ["b"]}"#,
         "POST" => r#"{"prompt": "fn", "max_tokens": 1}"#,
         _ => "",
     };

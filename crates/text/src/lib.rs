@@ -35,6 +35,7 @@ mod hash;
 mod hub;
 mod infilling;
 mod memory;
+mod pair;
 mod pieces;
 mod recognize;
 mod stream;

@@ -221,7 +221,7 @@ impl Tokenizer {
     }
 
     /// The library's tokenizer.
-    fn library(&self) -> Result<&tokenizers::Tokenizer> {
+    pub(crate) fn library(&self) -> Result<&tokenizers::Tokenizer> {
         let (source, made) = match &self.library {
             Library::Read(library) => return Ok(library),
             Library::Later(source, made) => (source, made),
@@ -423,7 +423,7 @@ impl Tokenizer {
 }
 
 /// How many tokens of a text a limit leaves.
-fn room(limit: usize, added: usize) -> Result<usize> {
+pub(crate) fn room(limit: usize, added: usize) -> Result<usize> {
     limit.checked_sub(added).ok_or_else(|| Error::Option {
         what: "the limit of tokens",
         found: limit.to_string(),
@@ -440,7 +440,7 @@ fn spelled(library: &tokenizers::Tokenizer, size: usize) -> Table {
 /// Calls the library. It panics on some damaged files and odd texts (an id without a token, an offset inside a
 /// character), which must not take a server down; its state is not used after a panic but for caches of finished
 /// words, so catching is safe.
-fn guard<T>(what: &'static str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+pub(crate) fn guard<T>(what: &'static str, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Error::Library { what, reason: error.to_string() }),

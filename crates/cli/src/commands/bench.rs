@@ -2,7 +2,7 @@
 //! compute.
 
 mod inference;
-
+mod speculation;
 mod tokenizer;
 
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ use crate::format::{grouped, table};
 use crate::output::{self, Outcome};
 
 pub use inference::{Batch, Decode, Encode, Load, batch, decode, encode, load};
+pub use speculation::{Options as Speculation, run as speculation};
 pub use tokenizer::{Options as Tokenizer, run as tokenizer};
 
 /// Measurements of this machine.
@@ -41,6 +42,7 @@ pub enum Bench {
     Batch(Batch),
     Encode(Encode),
     Load(Load),
+    Speculation(Speculation),
     Grammar(super::bench_grammar::GrammarBench),
 }
 

@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod bench_grammar;
 pub mod chat;
+pub mod classify;
 pub mod completions;
 pub mod convert;
 pub mod data;
@@ -41,7 +42,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
     ("Train", &["pretrain", "watch"]),
     ("See it happen", &["scale", "grok"]),
     ("Compress and evaluate", &["quantize", "convert", "eval perplexity", "eval masked", "eval logits"]),
-    ("Serve and use", &["chat", "generate", "embed", "serve", "pull"]),
+    ("Serve and use", &["chat", "generate", "embed", "classify", "serve", "pull"]),
     ("Trust", &["inspect", "lineage", "verify"]),
     (
         "Machine",
@@ -55,6 +56,7 @@ pub const CONTENTS: &[(&str, &[&str])] = &[
             "bench batch",
             "bench encode",
             "bench load",
+            "bench speculation",
             "bench grammar",
             "completions",
         ],
@@ -85,6 +87,7 @@ pub enum Command {
     Chat(Box<chat::Options>),
     Generate(Box<generate::Options>),
     Embed(embed::Options),
+    Classify(classify::Options),
     Serve(serve::Options),
     Pull(pull::Options),
     Inspect(inspect::Options),
@@ -114,6 +117,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Eval(eval::Eval::Masked(options)) => eval::masked(options, global),
         Command::Eval(eval::Eval::Logits(options)) => logits::run(&options, global),
         Command::Embed(options) => embed::run(&options, global),
+        Command::Classify(options) => classify::run(&options, global),
         Command::Chat(options) => chat::run(&options, global),
         Command::Generate(options) => generate::run(&options, global),
         Command::Serve(options) => serve::run(options, global),
@@ -130,6 +134,7 @@ pub fn run(command: Command, global: &Global) -> Outcome {
         Command::Bench(bench::Bench::Batch(options)) => bench::batch(&options, global),
         Command::Bench(bench::Bench::Encode(options)) => bench::encode(&options, global),
         Command::Bench(bench::Bench::Load(options)) => bench::load(&options, global),
+        Command::Bench(bench::Bench::Speculation(options)) => bench::speculation(&options, global),
         Command::Bench(bench::Bench::Grammar(options)) => bench_grammar::run(&options, global),
         Command::Completions(options) => completions::run(&options),
     }

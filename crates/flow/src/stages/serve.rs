@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
-use luban_artifact::{Artifact, Kind};
-use luban_engine::{Engine, EngineOptions};
-use luban_serve::{ApiKeys, ServeOptions};
+use luban_artifact::{Artifact, Kind, ModelFiles};
+use luban_engine::{Classifier, Engine, EngineOptions};
+use luban_serve::{ApiKeys, Reranker, ServeOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -57,6 +58,9 @@ pub struct Serve {
     /// Most requests of one tenant that wait; as many as of all when not given
     #[arg(long, value_name = "N")]
     pub tenant_queue_max: Option<usize>,
+    /// A cross-encoder that scores documents for `POST /v1/rerank`
+    #[arg(long, value_name = "MODEL", default_value = "", hide_default_value = true)]
+    pub reranker: Place,
 }
 
 impl Default for Serve {
@@ -75,6 +79,7 @@ impl Default for Serve {
             sequences_max: engine.sequences_max,
             queue_max: engine.queue_max,
             tenant_queue_max: None,
+            reranker: Place::default(),
         }
     }
 }
@@ -85,7 +90,10 @@ impl Stage for Serve {
     const MAKES: Option<Kind> = None;
 
     fn inputs(&mut self) -> Vec<Input<'_>> {
-        vec![Input::required("model", &[Kind::Model], &mut self.model)]
+        vec![
+            Input::required("model", &[Kind::Model], &mut self.model),
+            Input::optional("reranker", &[Kind::Model], &mut self.reranker),
+        ]
     }
 
     fn settings(&self) -> Result<Value> {
@@ -98,6 +106,7 @@ impl Stage for Serve {
             model: self.name.clone().unwrap_or_default(),
             adapter_folder: self.adapter_folder.clone(),
             keys: self.keys()?,
+            reranker: self.reranker()?,
             ..ServeOptions::default()
         };
         check(&options)?;
@@ -155,6 +164,17 @@ impl Serve {
             })?,
         };
         Ok(SocketAddr::new(host, self.port))
+    }
+
+    fn reranker(&self) -> Result<Option<Reranker>> {
+        if self.reranker.is_empty() {
+            return Ok(None);
+        }
+        let classifier = Classifier::load(&ModelFiles::open(self.reranker.path())?)?;
+        classifier.check_scores_pairs()?;
+        let name =
+            self.reranker.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok(Some(Reranker { name, classifier: Arc::new(classifier) }))
     }
 
     fn keys(&self) -> Result<ApiKeys> {

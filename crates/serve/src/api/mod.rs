@@ -9,4 +9,5 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod page;
+pub(crate) mod rerank;
 pub(crate) mod sampling;

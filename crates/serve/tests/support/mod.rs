@@ -4,21 +4,22 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use luban_artifact::safetensors::{self, Dtype};
-use luban_artifact::{ArtifactWriter, Keys, Kind};
+use luban_artifact::{ArtifactWriter, Keys, Kind, ModelFiles};
 use luban_base::progress::Silent;
 use luban_base::random::Stream;
-use luban_engine::{Engine, EngineOptions, Stats};
+use luban_engine::{Classifier, Engine, EngineOptions, Stats};
 use luban_model::families::Family;
 use luban_model::io::WeightData;
 use luban_model::weights::Role;
 use luban_model::{Spec, io};
-use luban_serve::{ServeOptions, Server};
+use luban_serve::{Reranker, ServeOptions, Server};
 use luban_text::train::FILL_IN_THE_MIDDLE;
 use luban_text::{Tokenizer, TrainOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How often to try: more than `default` where the environment says so.
 pub fn number(name: &str, default: usize) -> usize {
@@ -130,7 +131,8 @@ pub fn start_chat() -> Bench {
 /// The same with other options.
 pub fn start_chat_with(change: impl FnOnce(&mut ServeOptions)) -> Bench {
     let (engine, folder) = engine_with(EngineOptions::default(), &[], Some(TEMPLATE));
-    let mut options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    let mut options =
+        ServeOptions { address: "127.0.0.1:0".parse().unwrap(), reranker: Some(reranker()), ..ServeOptions::default() };
     change(&mut options);
     Bench { server: Server::start(engine, options).unwrap(), folder }
 }
@@ -140,10 +142,39 @@ pub fn start_adaptable(change: impl FnOnce(&mut ServeOptions)) -> Bench {
     let (engine, folder) = engine_with(EngineOptions::default(), &[], Some(TEMPLATE));
     let adapters = folder.path().join("adapters");
     write_adapter(&adapters.join(ADAPTER), 1);
-    let mut options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), ..ServeOptions::default() };
+    let mut options =
+        ServeOptions { address: "127.0.0.1:0".parse().unwrap(), reranker: Some(reranker()), ..ServeOptions::default() };
     options.adapter_folder = Some(adapters);
     change(&mut options);
     Bench { server: Server::start(engine, options).unwrap(), folder }
+}
+
+/// The name of the model that scores documents.
+pub const RERANKER: &str = "tiny-reranker";
+
+/// A small random cross-encoder.
+pub fn reranker() -> Reranker {
+    let dir = tempfile::tempdir().unwrap();
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/vectors/classifiers/bert-cross-encoder");
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(vectors.join(name), dir.path().join(name)).unwrap();
+    }
+    let mut vocab = json!({ "[UNK]": 0, "[CLS]": 1, "[SEP]": 2 });
+    for (at, letter) in ('a'..='z').enumerate() {
+        vocab[letter.to_string()] = json!(3 + at);
+        vocab[format!("##{letter}")] = json!(29 + at);
+    }
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1] },
+        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+        "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab },
+    });
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let classifier = Classifier::load(&ModelFiles::open(dir.path()).unwrap()).unwrap();
+    Reranker { name: RERANKER.to_owned(), classifier: Arc::new(classifier) }
 }
 
 /// Starts a server on a free port.

@@ -141,14 +141,14 @@ impl Numbers {
 
 /// What is measured.
 #[derive(Args, Debug)]
-struct Model {
+pub(super) struct Model {
     /// The model: a file, a folder, or a name of the catalogue
     #[arg(value_name = "MODEL")]
     model: String,
 }
 
 impl Model {
-    fn locate(&self, global: &Global) -> Outcome<PathBuf> {
+    pub(super) fn locate(&self, global: &Global) -> Outcome<PathBuf> {
         let session = Session::open(global, Interrupt::Ends)?;
         let path = models::locate(&self.model, &session.context(&|_| {}))?;
         session.progress.clear();
@@ -282,7 +282,7 @@ pub fn load(options: &Load, global: &Global) -> Outcome {
 }
 
 /// What every line about an engine says.
-fn describe(line: &mut Value, bench: &str, info: &ModelInfo) {
+pub(super) fn describe(line: &mut Value, bench: &str, info: &ModelInfo) {
     line["bench"] = json!(bench);
     line["model"] = json!(info.name);
     line["precision"] = json!(info.precision);
@@ -290,7 +290,7 @@ fn describe(line: &mut Value, bench: &str, info: &ModelInfo) {
 }
 
 /// As JSON, or one figure a line.
-fn print(line: &Value, global: &Global) -> Outcome {
+pub(super) fn print(line: &Value, global: &Global) -> Outcome {
     if global.json {
         return output::json(line);
     }

@@ -110,7 +110,7 @@ impl Completion {
 }
 
 /// A name that no other answer of this server has.
-fn new_id(prefix: &str) -> String {
+pub(crate) fn new_id(prefix: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{prefix}-{:016x}{:08x}", random::mix(process_entropy() ^ random::mix(count)), count as u32)
