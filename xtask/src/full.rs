@@ -23,6 +23,7 @@ const RELIABILITY: &[Tries] = &[
     Tries { package: "luban-data", target: LIBRARY, set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-text", target: "attacks", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-text", target: "template", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
+    Tries { package: "luban-fuzz", target: "corpus", set: &[("LUBAN_FUZZ_ROUNDS", "10000")] },
     Tries { package: "luban-text", target: "json_schema_suite", set: &[("LUBAN_SCHEMA_CASES", "1299")] },
     Tries { package: "luban-train", target: "kill", set: &[("LUBAN_FAULT_KILLS", "50")] },
     Tries {

@@ -67,6 +67,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "luban-train",
         ],
     ),
+    (
+        "luban-fuzz",
+        &[
+            "luban-base",
+            "luban-artifact",
+            "luban-data",
+            "luban-engine",
+            "luban-flow",
+            "luban-kernels",
+            "luban-model",
+            "luban-text",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
