@@ -14,7 +14,9 @@ use crate::{Target, Verdict};
 /// Inputs that are changed further, at most.
 const POOL_MAX: usize = 4096;
 /// What of a verdict tells it from another.
-const SIGNATURE_CHARACTERS: usize = 100;
+const SIGNATURE_CHARACTERS: usize = 60;
+/// Of so many inputs one is changed that came of a change; the others are of the corpus.
+const OFFSPRING_EVERY: u64 = 3;
 
 /// What came of a run.
 #[derive(Debug, Default)]
@@ -46,9 +48,11 @@ pub fn run(target: &Target, corpus: Vec<Vec<u8>>, rounds: u64, seed: u64) -> Rep
     if pool.is_empty() {
         pool.push(Vec::new());
     }
+    let given = pool.len();
     for round in 0..rounds {
         let random = Stream::new(seed, &[round]);
-        let pick = |index: u64| &pool[random.below_at(index, pool.len() as u64) as usize];
+        let among = if round % OFFSPRING_EVERY == 0 { pool.len() } else { given };
+        let pick = |index: u64| &pool[random.below_at(index, among as u64) as usize];
         let input = mutate(pick(0), pick(1), target.words, &random.child(0), INPUT_BYTES_MAX);
         if attempt(target, &input, &mut report, &mut signatures) {
             report.found.push(input.clone());
@@ -82,14 +86,15 @@ fn attempt(target: &Target, input: &[u8], report: &mut Report, signatures: &mut 
 /// A verdict without its numbers and what it quotes.
 fn signature(verdict: &Verdict) -> String {
     let Err(words) = verdict else { return "accepted".into() };
-    let mut signature = String::new();
-    let mut quoted = None;
-    for character in words.chars() {
+    let (mut signature, mut quoted, mut escaped) = (String::new(), None, false);
+    for character in words.lines().next().unwrap_or_default().chars() {
         match (quoted, character) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
             (Some(mark), character) if mark == character => quoted = None,
             (Some(_), _) => {}
-            (None, '"' | '`') => quoted = Some(character),
-            (None, character) if character.is_ascii_digit() => {}
+            (None, '"' | '`' | '\'') => quoted = Some(character),
+            (None, character) if character.is_ascii_digit() || !character.is_ascii() => {}
             (None, character) => signature.push(character),
         }
         if signature.len() >= SIGNATURE_CHARACTERS {

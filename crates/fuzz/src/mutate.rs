@@ -7,13 +7,13 @@ const EDGES: [u64; 10] = [0, 1, 2, 31, 255, 1 << 31, 1 << 32, 1 << 62, u64::MAX 
 /// Longest piece that is moved, doubled or left out.
 const PIECE_MAX: usize = 48;
 /// Changes to one input at most.
-const CHANGES_MAX: u64 = 5;
+const CHANGES_MAX: u64 = 3;
 
 /// An input that came of `seed` by a few changes, some of which take a piece of `other` or a word over. The same stream
 /// makes the same changes.
 pub(crate) fn mutate(seed: &[u8], other: &[u8], words: &[&str], random: &Stream, bytes_max: usize) -> Vec<u8> {
     let mut bytes = seed.to_vec();
-    for change in 0..=random.below_at(0, CHANGES_MAX) {
+    for change in 0..1 + random.below_at(0, CHANGES_MAX) {
         apply(&mut bytes, other, words, &random.child(change + 1));
     }
     bytes.truncate(bytes_max);
@@ -75,7 +75,7 @@ mod tests {
             assert!(changed.len() <= 40);
             seen.insert(changed);
         }
-        assert!(seen.len() > 400, "{} of 500 differ", seen.len());
+        assert!(seen.len() > 300, "{} of 500 differ", seen.len());
         for round in 0..500 {
             let changed = mutate(&[], &[], &[], &Stream::new(2, &[round]), 40);
             assert!(changed.len() <= 40);
