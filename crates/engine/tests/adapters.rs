@@ -133,7 +133,8 @@ fn adapters_share_a_batch_and_change_no_bit_of_one_another() {
             let data = values(slot, 1);
             Ok(match slot.shape.len() == 2 && slot.role != Role::Embedding {
                 true => {
-                    let bytes = data.iter().flat_map(|value| ((value.to_bits() >> 16) as u16).to_le_bytes()).collect();
+                    let bytes = data.iter().flat_map(|value| ((value.to_bits() >> 16) as u16).to_le_bytes());
+                    let bytes = bytes.collect::<Vec<u8>>().into();
                     WeightData::Blocks { format: luban_kernels::blocks::BlockFormat::Bf16, bytes }
                 }
                 false => WeightData::F32(data),
