@@ -22,14 +22,14 @@ impl Tokenizer {
             first.truncate(most);
             second.truncate(most_of_second);
         }
-        let whole = join(pieces(&first, 0), pieces(&second, 1))?;
+        let whole = join(pieces(&first), pieces(&second))?;
         Ok(Encoding { ids: whole.get_ids().to_vec(), type_ids: whole.get_type_ids().to_vec() })
     }
 }
 
 /// Ids as the library passes them round.
-fn pieces(ids: &[u32], type_id: u32) -> Pieces {
-    Pieces::from_tokens(ids.iter().map(|&id| Token::new(id, String::new(), (0, 0))).collect(), type_id)
+fn pieces(ids: &[u32]) -> Pieces {
+    Pieces::from_tokens(ids.iter().map(|&id| Token::new(id, String::new(), (0, 0))).collect(), 0)
 }
 
 /// How many tokens of two texts fit into some room, where the longer one gives way first.

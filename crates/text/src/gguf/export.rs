@@ -71,7 +71,16 @@ fn post_processor(built: &Built) -> Value {
     };
     let tokens = frame.before.iter().chain(&frame.after);
     let tokens = tokens.map(|&(id, _)| (name(id), json!({ "id": name(id), "ids": [id], "tokens": [name(id)] })));
-    let (one, two) = (around("A", frame.type_id), [around("A", frame.type_id), around("B", 1)].concat());
+    let one = around("A", frame.type_id);
+    // What ends a text parts two; where nothing does, each begins as one alone.
+    let second = match frame.after.is_empty() {
+        true => around("B", 1),
+        false => {
+            let after = frame.after.iter().map(|&(id, _)| special(&(id, 1)));
+            [text("B", 1)].into_iter().chain(after).collect()
+        }
+    };
+    let two = [one.clone(), second].concat();
     json!({
         "type": "TemplateProcessing",
         "single": one,
