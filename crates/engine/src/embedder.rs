@@ -81,7 +81,7 @@ impl Embedder {
     /// # Errors
     /// A text that the tokenizer cannot encode.
     pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let encodings = texts.iter().map(|text| self.encode(text)).collect::<Result<Vec<_>>>()?;
+        let encodings = self.encoder.encode_all(texts, |text| self.encode(text))?;
         self.embed_encodings(&encodings.iter().collect::<Vec<_>>())
     }
 
