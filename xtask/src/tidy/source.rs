@@ -9,7 +9,8 @@ use crate::process::root;
 const FOLDERS: &[&str] = &["crates", "xtask", "bench", "docs", "recipes", ".ci", ".cargo"];
 const EXTENSIONS: &[&str] = &["rs", "md", "toml", "py", "sh", "html", "css", "js", "yml", "txt"];
 /// What is made, not written.
-const SKIPPED: &[&str] = &["target", ".venv", ".models", "results", "node_modules", "__pycache__", "vectors"];
+const SKIPPED: &[&str] =
+    &["target", ".venv", ".venv-peers", ".models", "results", "node_modules", "__pycache__", "vectors"];
 
 /// One text file.
 #[derive(Debug)]

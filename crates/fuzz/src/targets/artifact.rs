@@ -48,5 +48,5 @@ fn source(input: &[u8]) -> Verdict {
 
 fn source_seeds() -> Vec<Vec<u8>> {
     let address = format!("https://host/model.gguf#sha256={}", "0".repeat(64));
-    ["hf:org/name", "hf:org/name@main", "pypi:name==1.0", &address, "folder/model"].map(|text| text.into()).to_vec()
+    ["hf:org/name", "hf:org/name@main", "pypi:name==1.0", &address].map(|text| text.into()).to_vec()
 }
