@@ -14,7 +14,7 @@ impl Tokenizer {
     /// As [`Self::encode_special`].
     pub fn encode_pair(&self, first: &str, second: &str, limit: Option<usize>) -> Result<Encoding> {
         let (mut first, mut second) = (self.encode(first)?, self.encode(second)?);
-        let library = self.library()?;
+        let library = self.reference()?;
         let join = |first, second| guard("encode", || library.post_process(first, Some(second), true));
         if let Some(limit) = limit {
             let room = room(limit, join(Pieces::default(), Pieces::default())?.len())?;

@@ -22,7 +22,7 @@ const DECODE_TOKENS_MAX: usize = 1 << 24;
 /// A trained or loaded tokenizer; cheap to share behind an `Arc`, safe to use from many threads.
 #[derive(Debug)]
 pub struct Tokenizer {
-    library: Library,
+    reference: Library,
     /// The same one that reads special tokens in a text as mere characters; made when first asked for.
     plain: OnceLock<Box<tokenizers::Tokenizer>>,
     /// A faster way to the same ids, where there is one.
@@ -113,11 +113,11 @@ impl Tokenizer {
             sentinels: built.sentinels,
             roles: std::mem::take(&mut built.roles),
             chat_template: vocabulary.chat_template.clone(),
-            library: Library::Later(Box::new((vocabulary, built)), OnceLock::new()),
+            reference: Library::Later(Box::new((vocabulary, built)), OnceLock::new()),
         };
         if tokenizer.encoder.is_none() {
             // What only the library encodes must not fail later.
-            tokenizer.library().map_err(|error| Error::Vocabulary(reason_of(error)))?;
+            tokenizer.reference().map_err(|error| Error::Vocabulary(reason_of(error)))?;
         }
         Ok(tokenizer)
     }
@@ -128,7 +128,7 @@ impl Tokenizer {
     /// # Errors
     /// A kind of tokenizer that GGUF files, or this program, have no way to write; a damaged configuration.
     pub fn to_gguf(&self, config: Option<&[u8]>) -> Result<gguf::Imported> {
-        if let Library::Later(source, _) = &self.library {
+        if let Library::Later(source, _) = &self.reference {
             return Ok(gguf::Imported { vocabulary: source.0.clone(), exact: true });
         }
         gguf::import(self, self.encoder.as_ref(), config)
@@ -163,7 +163,7 @@ impl Tokenizer {
             sentinels: None,
             roles: Vec::new(),
             chat_template: None,
-            library: Library::Read(Box::new(inner)),
+            reference: Library::Read(Box::new(inner)),
         };
         tokenizer.sentinels = Sentinels::named(&tokenizer);
         Ok(tokenizer)
@@ -211,7 +211,7 @@ impl Tokenizer {
     /// The bytes of `tokenizer.json`: those that were read, or, for the tokenizer of a GGUF file, of a file that
     /// stands for it.
     pub fn to_json(&self) -> &[u8] {
-        self.json.get_or_init(|| match &self.library {
+        self.json.get_or_init(|| match &self.reference {
             Library::Later(source, _) => {
                 let file = gguf::tokenizer_json(&source.0, &source.1, self.encoder.as_ref());
                 serde_json::to_vec(&file).expect("a JSON value is always written")
@@ -221,8 +221,8 @@ impl Tokenizer {
     }
 
     /// The library's tokenizer.
-    pub(crate) fn library(&self) -> Result<&tokenizers::Tokenizer> {
-        let (source, made) = match &self.library {
+    pub(crate) fn reference(&self) -> Result<&tokenizers::Tokenizer> {
+        let (source, made) = match &self.reference {
             Library::Read(library) => return Ok(library),
             Library::Later(source, made) => (source, made),
         };
@@ -249,7 +249,7 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self.encode_fast(text, Wanted::All)? {
             Some(ids) => Ok(ids),
-            None => Ok(self.run(self.library()?, text)?.get_ids().to_vec()),
+            None => Ok(self.run(self.reference()?, text)?.get_ids().to_vec()),
         }
     }
 
@@ -264,7 +264,7 @@ impl Tokenizer {
         if self.special.is_empty() {
             return self.encode(text);
         }
-        let library = self.library()?;
+        let library = self.reference()?;
         let plain = self.plain.get_or_init(|| {
             let mut plain = Box::new(library.clone());
             plain.set_encode_special_tokens(true);
@@ -286,12 +286,12 @@ impl Tokenizer {
             let (ids, type_ids) = frame.around(&ids);
             return Ok(Encoding { ids, type_ids });
         }
-        let mut encoding = self.run(self.library()?, text)?;
+        let mut encoding = self.run(self.reference()?, text)?;
         if let Some(limit) = limit {
             let room = room(limit, self.added_by_post_processor()?)?;
             encoding.truncate(room, 0, tokenizers::TruncationDirection::Right);
         }
-        let library = self.library()?;
+        let library = self.reference()?;
         let whole = guard("encode", || library.post_process(encoding, None, true))?;
         Ok(Encoding { ids: whole.get_ids().to_vec(), type_ids: whole.get_type_ids().to_vec() })
     }
@@ -312,7 +312,7 @@ impl Tokenizer {
 
     /// How many special tokens [`Self::encode_special`] adds to a text.
     fn added_by_post_processor(&self) -> Result<usize> {
-        let library = self.library()?;
+        let library = self.reference()?;
         guard("encode", || library.post_process(tokenizers::Encoding::default(), None, true))
             .map(|encoding| encoding.len())
     }
@@ -339,7 +339,7 @@ impl Tokenizer {
             return Err(Error::TooManyTokens { found: ids.len(), limit: DECODE_TOKENS_MAX });
         }
         if self.spelling.is_none() {
-            let library = self.library()?;
+            let library = self.reference()?;
             return guard("decode", || library.decode(ids, true));
         }
         let mut bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes_of(id)).copied().collect();
@@ -361,7 +361,7 @@ impl Tokenizer {
 
     /// What makes text of tokens.
     pub(crate) fn decoder(&self) -> Result<Option<&DecoderWrapper>> {
-        Ok(self.library()?.get_decoder())
+        Ok(self.reference()?.get_decoder())
     }
 
     /// What stands before tokens that go on with a word, where the model is WordPiece.
@@ -404,7 +404,7 @@ impl Tokenizer {
 
     /// A token as the vocabulary spells it (byte-level ones in GPT-2's alphabet: `Ġ` is a space).
     pub fn token(&self, id: u32) -> Option<String> {
-        match &self.library {
+        match &self.reference {
             Library::Read(library) => library.id_to_token(id),
             Library::Later(source, _) => {
                 let name = source.1.names.get(id);
@@ -415,7 +415,7 @@ impl Tokenizer {
 
     /// The id of a token as the vocabulary spells it.
     pub fn id(&self, token: &str) -> Option<u32> {
-        match &self.library {
+        match &self.reference {
             Library::Read(library) => library.token_to_id(token),
             Library::Later(source, _) => source.1.names.find(token.as_bytes()),
         }

@@ -8,6 +8,7 @@ use luban_text::{Tokenizer, TrainOptions};
 
 use super::*;
 use crate::answer::{Answer, channel};
+use crate::error::Error;
 use crate::inbox::QueueLimits;
 use crate::request::{FinishReason, Priority, Request};
 use crate::sampling::settings::Sampling;
