@@ -101,6 +101,28 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn tensors_begin_where_the_alignment_says() {
+    let specs = [1, 2].map(|rows| TensorSpec::new(format!("map {rows}"), BlockFormat::F32, [rows, 3]));
+    let write = |entry: Entry| {
+        let mut file = Vec::new();
+        let put = |spec: &TensorSpec, out: &mut dyn std::io::Write| spec.put(out, &bytes_of(spec));
+        write_streaming(&mut file, &[entry], &specs, put).map(|()| file)
+    };
+    for alignment in [8, 64, 4096] {
+        let gguf = Gguf::open(write(Entry::u32("general.alignment", alignment)).unwrap().into()).unwrap();
+        for spec in &specs {
+            assert_eq!(&*gguf.tensor(&spec.name).unwrap().data, bytes_of(spec), "{} by {alignment}", spec.name);
+        }
+    }
+    for entry in
+        [Entry::u32("general.alignment", 48), Entry::u32("general.alignment", 0), Entry::text("general.alignment", "8")]
+    {
+        let message = write(entry).unwrap_err().to_string();
+        assert!(message.contains("general.alignment"), "{message}");
+    }
+}
+
+#[test]
 fn impossible_files_are_not_written() {
     let specs = |specs: &[TensorSpec]| {
         write_streaming(&mut Vec::new(), &[], specs, |spec, out| spec.put(out, &bytes_of(spec))).unwrap_err()

@@ -7,7 +7,7 @@ use std::path::Path;
 use luban_kernels::blocks::BlockFormat;
 
 use super::value::ValueKind;
-use super::{ALIGNMENT, KEY_BYTES_MAX, MAGIC, NAME_BYTES_MAX, RANK_MAX, VERSIONS};
+use super::{ALIGNMENT, ALIGNMENT_KEY, ALIGNMENT_MAX, KEY_BYTES_MAX, MAGIC, NAME_BYTES_MAX, RANK_MAX, VERSIONS};
 use crate::error::{Error, Result};
 
 /// An entry of the metadata.
@@ -115,18 +115,19 @@ impl TensorSpec {
 }
 
 /// Writes a file: the metadata, and the tensors in the order given, for each of which `fill` is called to write its
-/// bytes.
+/// bytes. Tensors begin on multiples of what the metadata say under [`ALIGNMENT_KEY`], or of [`ALIGNMENT`].
 ///
 /// # Errors
 /// Those of `fill`; if it writes more or fewer bytes than the shape says; if a key or a name comes twice or is too
-/// long, or a shape cannot be written; if the disk refuses.
+/// long, or a shape or an alignment cannot be written; if the disk refuses.
 pub fn write_streaming<E: From<Error>>(
     out: &mut dyn Write,
     metadata: &[Entry],
     specs: &[TensorSpec],
     mut fill: impl FnMut(&TensorSpec, &mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
-    TensorSpec::new("the header", BlockFormat::F32, []).put(out, &header(metadata, specs)?)?;
+    let alignment = alignment(metadata)?;
+    TensorSpec::new("the header", BlockFormat::F32, []).put(out, &header(metadata, specs, alignment)?)?;
     for spec in specs {
         let mut counted = Counted { out, count: 0 };
         fill(spec, &mut counted)?;
@@ -134,12 +135,26 @@ pub fn write_streaming<E: From<Error>>(
         if count != expected {
             return Err(spec.error(format!("{expected} bytes"), format!("{count} bytes")).into());
         }
-        spec.put(out, padding(count))?;
+        spec.put(out, &padding(count, alignment))?;
     }
     Ok(())
 }
 
-fn header(metadata: &[Entry], specs: &[TensorSpec]) -> Result<Vec<u8>> {
+/// What tensors begin on multiples of.
+fn alignment(metadata: &[Entry]) -> Result<usize> {
+    let Some(Entry { kind, bytes, .. }) = metadata.iter().find(|entry| entry.key == ALIGNMENT_KEY) else {
+        return Ok(ALIGNMENT);
+    };
+    let number = bytes.as_slice().try_into().ok().filter(|_| *kind == ValueKind::U32).map(u32::from_le_bytes);
+    let alignment = number.and_then(|number| usize::try_from(number).ok());
+    alignment.filter(|alignment| alignment.is_power_of_two() && *alignment <= ALIGNMENT_MAX).ok_or_else(|| {
+        let found = number.map_or_else(|| "another kind of value".to_owned(), |number| number.to_string());
+        let expected = format!("a power of two up to {ALIGNMENT_MAX}");
+        Error::corrupt(Path::new("the metadata to write"), ALIGNMENT_KEY, expected, found)
+    })
+}
+
+fn header(metadata: &[Entry], specs: &[TensorSpec], alignment: usize) -> Result<Vec<u8>> {
     let mut header = MAGIC.to_vec();
     header.extend((VERSIONS.end - 1).to_le_bytes());
     header.extend((specs.len() as u64).to_le_bytes());
@@ -170,19 +185,19 @@ fn header(metadata: &[Entry], specs: &[TensorSpec]) -> Result<Vec<u8>> {
         spec.shape.iter().rev().for_each(|&size| header.extend((size as u64).to_le_bytes()));
         header.extend(spec.format.gguf_id().to_le_bytes());
         header.extend((start as u64).to_le_bytes());
-        let end = spec.bytes().and_then(|bytes| start.checked_add(bytes)?.checked_next_multiple_of(ALIGNMENT));
+        let end = spec.bytes().and_then(|bytes| start.checked_add(bytes)?.checked_next_multiple_of(alignment));
         start = end.ok_or_else(|| {
             let expected = format!("rows of a multiple of {} in {}", spec.format.block_len(), spec.format);
             spec.error(expected, shape())
         })?;
     }
-    header.extend(padding(header.len()));
+    header.extend(padding(header.len(), alignment));
     Ok(header)
 }
 
 /// What stands between so many bytes and the next place where a tensor may begin.
-fn padding(bytes: usize) -> &'static [u8] {
-    &[0; ALIGNMENT][..bytes.next_multiple_of(ALIGNMENT) - bytes]
+fn padding(bytes: usize, alignment: usize) -> Vec<u8> {
+    vec![0; bytes.next_multiple_of(alignment) - bytes]
 }
 
 fn text(text: &str) -> Vec<u8> {

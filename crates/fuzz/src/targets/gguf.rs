@@ -78,7 +78,7 @@ fn model(input: &[u8]) -> Verdict {
 fn file_seeds() -> Vec<Vec<u8>> {
     let entries = [
         Entry::text("general.architecture", "none"),
-        Entry::u32("general.alignment", 32),
+        Entry::u32("general.alignment", 64),
         Entry::texts("texts", &["a", "", "花"]),
         Entry::i32s("numbers", &[-1, 0, 1]),
         Entry::f32s("floats", &[0.5]),
