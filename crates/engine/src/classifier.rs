@@ -123,8 +123,7 @@ impl Classifier {
     /// A model with several labels; a text that the tokenizer cannot encode.
     pub fn rerank(&self, query: &str, documents: &[String]) -> Result<(Vec<f32>, usize)> {
         self.check_scores_pairs()?;
-        let encode = |document: &String| self.encode(query, Some(document));
-        let encodings = documents.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let encodings = self.encoder.encode_all(documents, |document| self.encode(query, Some(document)))?;
         let tokens = encodings.iter().map(|encoding| encoding.ids.len()).sum();
         let scores = self.scores(&encodings.iter().collect::<Vec<_>>())?;
         Ok((scores.into_iter().flatten().collect(), tokens))

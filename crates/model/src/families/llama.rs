@@ -11,7 +11,7 @@ use crate::spec::{Biases, Head, Norm, NormKind, NormPlace, Position, Spec};
 /// See [`super::FAMILIES`].
 pub const FAMILY: Family = Family { name: "llama", spec, config, names: NAMES, body_prefix: "model." };
 
-/// The names of Llama and of models that are laid out like it.
+/// The names of Llama and of models that are laid out like it, with all that some of them have beside.
 pub(super) const NAMES: &[Name] = &[
     same("embedding.tokens", "model.embed_tokens.weight"),
     same("layers.#.attention_norm", "model.layers.#.input_layernorm"),
@@ -25,6 +25,10 @@ pub(super) const NAMES: &[Name] = &[
     same("layers.#.gate", "model.layers.#.mlp.gate_proj"),
     same("layers.#.up", "model.layers.#.mlp.up_proj"),
     same("layers.#.down", "model.layers.#.mlp.down_proj"),
+    same("layers.#.router", "model.layers.#.mlp.gate"),
+    same("layers.#.experts.@.gate", "model.layers.#.mlp.experts.@.gate_proj"),
+    same("layers.#.experts.@.up", "model.layers.#.mlp.experts.@.up_proj"),
+    same("layers.#.experts.@.down", "model.layers.#.mlp.experts.@.down_proj"),
     same("final_norm", "model.norm"),
     same("head", "lm_head"),
 ];

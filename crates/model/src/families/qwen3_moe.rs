@@ -4,33 +4,12 @@
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::{Family, Name, llama, rotary, same};
+use super::{Family, llama, rotary};
 use crate::error::Error;
 use crate::spec::{Experts, Spec};
 
 /// See [`super::FAMILIES`].
-pub const FAMILY: Family = Family { name: "qwen3_moe", spec, config, names: NAMES, body_prefix: "model." };
-
-const NAMES: &[Name] = &[
-    same("embedding.tokens", "model.embed_tokens.weight"),
-    same("layers.#.attention_norm", "model.layers.#.input_layernorm"),
-    same("layers.#.q", "model.layers.#.self_attn.q_proj"),
-    same("layers.#.k", "model.layers.#.self_attn.k_proj"),
-    same("layers.#.v", "model.layers.#.self_attn.v_proj"),
-    same("layers.#.q_norm", "model.layers.#.self_attn.q_norm"),
-    same("layers.#.k_norm", "model.layers.#.self_attn.k_norm"),
-    same("layers.#.out", "model.layers.#.self_attn.o_proj"),
-    same("layers.#.ffn_norm", "model.layers.#.post_attention_layernorm"),
-    same("layers.#.gate", "model.layers.#.mlp.gate_proj"),
-    same("layers.#.up", "model.layers.#.mlp.up_proj"),
-    same("layers.#.down", "model.layers.#.mlp.down_proj"),
-    same("layers.#.router", "model.layers.#.mlp.gate"),
-    same("layers.#.experts.@.gate", "model.layers.#.mlp.experts.@.gate_proj"),
-    same("layers.#.experts.@.up", "model.layers.#.mlp.experts.@.up_proj"),
-    same("layers.#.experts.@.down", "model.layers.#.mlp.experts.@.down_proj"),
-    same("final_norm", "model.norm"),
-    same("head", "lm_head"),
-];
+pub const FAMILY: Family = Family { name: "qwen3_moe", spec, config, names: llama::NAMES, body_prefix: "model." };
 
 fn spec(config: &Config<'_>) -> Result<Spec, Error> {
     config.refuse_unless("use_sliding_window", |v| v == false, "near sight is not supported in this family")?;

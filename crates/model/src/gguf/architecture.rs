@@ -14,7 +14,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "llama", family: "llama", interleaved: true, ..LLAMA_LIKE },
     Architecture { name: "qwen2", family: "qwen2", ..LLAMA_LIKE },
     Architecture { name: "qwen3", family: "qwen3", ..LLAMA_LIKE },
-    Architecture { name: "qwen3moe", family: "qwen3_moe", fields: QWEN3_MOE, names: QWEN3_MOE_NAMES, ..LLAMA_LIKE },
+    Architecture { name: "qwen3moe", family: "qwen3_moe", fields: QWEN3_MOE, ..LLAMA_LIKE },
     Architecture {
         name: "gemma3",
         family: "gemma3_text",
@@ -218,23 +218,6 @@ const LLAMA_NAMES: &[(&str, &str)] = &[
     ("layers.#.up", "blk.#.ffn_up"),
     ("layers.#.down", "blk.#.ffn_down"),
     ("layers.#.ffn_out_norm", "blk.#.post_ffw_norm"),
-    ("final_norm", "output_norm"),
-    ("head", "output"),
-];
-
-const QWEN3_MOE_NAMES: &[(&str, &str)] = &[
-    ("embedding.tokens", "token_embd"),
-    ("layers.#.attention_norm", "blk.#.attn_norm"),
-    ("layers.#.q", "blk.#.attn_q"),
-    ("layers.#.k", "blk.#.attn_k"),
-    ("layers.#.v", "blk.#.attn_v"),
-    ("layers.#.q_norm", "blk.#.attn_q_norm"),
-    ("layers.#.k_norm", "blk.#.attn_k_norm"),
-    ("layers.#.out", "blk.#.attn_output"),
-    ("layers.#.ffn_norm", "blk.#.ffn_norm"),
-    ("layers.#.gate", "blk.#.ffn_gate"),
-    ("layers.#.up", "blk.#.ffn_up"),
-    ("layers.#.down", "blk.#.ffn_down"),
     ("layers.#.router", "blk.#.ffn_gate_inp"),
     ("layers.#.experts.@.gate", "blk.#.ffn_gate_exps"),
     ("layers.#.experts.@.up", "blk.#.ffn_up_exps"),
