@@ -111,7 +111,7 @@ fn tensors_begin_where_the_alignment_says() {
     for alignment in [8, 64, 4096] {
         let gguf = Gguf::open(write(Entry::u32("general.alignment", alignment)).unwrap().into()).unwrap();
         for spec in &specs {
-            assert_eq!(&*gguf.tensor(&spec.name).unwrap().data, bytes_of(spec), "{} by {alignment}", spec.name);
+            assert_eq!(gguf.tensor(&spec.name).unwrap().data, bytes_of(spec), "{} by {alignment}", spec.name);
         }
     }
     for entry in
