@@ -21,7 +21,7 @@
 //! |---|---|
 //! | [`cpu`], [`pool`], [`buffer`], [`arena`] | instruction set, threads, aligned memory, memory that is used again |
 //! | [`matmul`] | products, with f32 or int8 weights packed ahead |
-//! | [`quantized`] | products of bytes: blocks of small whole numbers with scales, for inference |
+//! | [`quantized`] | products of bytes: blocks of small whole numbers with scales, for inference and ([`quantized::training`]) for training |
 //! | [`attention`] | over ragged sequences, forward and backward, and over a cache |
 //! | [`norm`], [`rotary`], [`activation`], [`embedding`], [`loss`], [`dropout`], [`elementwise`] | the rest of a transformer |
 //! | [`sampling`] | over a row of logits, for drawing a token |

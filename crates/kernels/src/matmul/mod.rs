@@ -86,6 +86,16 @@ impl<'a, T: Copy> MatRef<'a, T> {
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }
+
+    /// The elements, the first one of the view at their beginning.
+    pub(crate) fn data(&self) -> &'a [T] {
+        self.data
+    }
+
+    /// How far it is to the next row, and to the next column.
+    pub(crate) fn strides(&self) -> [usize; 2] {
+        [self.row_stride, self.col_stride]
+    }
 }
 
 /// Whether a result replaces what was there or is added to it.

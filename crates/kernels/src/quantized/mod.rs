@@ -16,6 +16,7 @@ mod lanes;
 mod pack;
 mod rows;
 mod tile;
+pub mod training;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

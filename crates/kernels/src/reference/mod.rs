@@ -19,7 +19,7 @@ pub use attention::{attention, attention_backward};
 pub use blocks::{adamw_blocks, decode_blocks, encode_blocks};
 pub use dropout::{dropout_factors, philox};
 pub use formats::{quantize_fp8, round};
-pub use quantized::{Blocks as QuantizedBlocks, quantized};
+pub use quantized::{Blocks as QuantizedBlocks, bytes, bytes_of, quantized};
 pub use scalar::{Float, erf};
 
 /// `a` (m × k) times `b` (k × n): every output one chain of fused multiply-adds over k, from `start` (m × n) or zero.
