@@ -24,6 +24,7 @@
 pub mod ops;
 pub mod parameter;
 pub mod precision;
+mod product;
 pub mod storage;
 pub mod tape;
 

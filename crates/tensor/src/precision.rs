@@ -1,8 +1,8 @@
 //! What the matrix products of a computation round their factors to.
 //!
 //! Parameters, activations, gradients and moments are f32 in every precision, and every sum is: what differs is what a
-//! product sees (Micikevicius et al. 2018). In fp8 the product with the vocabulary stays bf16, as in the published
-//! recipes; embeddings, norms and attention are f32 in every precision.
+//! product sees (Micikevicius et al. 2018). In fp8 and int8 the product with the vocabulary stays bf16, as in the
+//! published recipes; embeddings, norms and attention are f32 in every precision.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,11 +30,14 @@ pub enum Precision {
     Fp8,
     /// As [`Precision::Fp8`], with one scale for a whole tensor (Micikevicius et al. 2022).
     Fp8Tensor,
+    /// 8-bit integers with a scale for each block of 128 numbers along the sum, of weights, activations and gradients
+    /// alike (as in Xi et al. 2024, "Jetfire").
+    Int8,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Self; 5] = [Self::F32, Self::Bf16, Self::Fp16, Self::Fp8, Self::Fp8Tensor];
+    pub const ALL: [Self; 6] = [Self::F32, Self::Bf16, Self::Fp16, Self::Fp8, Self::Fp8Tensor, Self::Int8];
 
     /// The fastest whose results are as good: bf16 where the machine has fast instructions for it.
     pub fn of_this_machine() -> Self {
@@ -49,6 +52,7 @@ impl Precision {
             Self::Fp16 => "fp16",
             Self::Fp8 => "fp8",
             Self::Fp8Tensor => "fp8-tensor",
+            Self::Int8 => "int8",
         }
     }
 
@@ -58,15 +62,16 @@ impl Precision {
         self == Self::Fp16
     }
 
-    /// What the product with the vocabulary rounds to: fp8 is too coarse for it.
+    /// What the product with the vocabulary rounds to: a byte is too coarse for it.
     pub(crate) fn of_head(self) -> Self {
-        if matches!(self, Self::Fp8 | Self::Fp8Tensor) { Self::Bf16 } else { self }
+        if matches!(self, Self::Fp8 | Self::Fp8Tensor | Self::Int8) { Self::Bf16 } else { self }
     }
 
-    /// Activations (rows × inputs) as a factor of several products whose sums run along the rows.
+    /// Activations (rows × inputs) as a factor of several products whose sums run along the rows. In int8 nothing is
+    /// rounded here: its products take an [`Operand`](crate::product::Operand).
     pub(crate) fn factor(self, tensor: &Tensor) -> Factor {
         match self {
-            Self::F32 => Factor::F32(tensor.clone()),
+            Self::F32 | Self::Int8 => Factor::F32(tensor.clone()),
             Self::Fp16 => fp16(tensor),
             Self::Fp8 => fp8(tensor, tensor.columns(), E4M3, Tile::Row),
             Self::Fp8Tensor => fp8(tensor, tensor.columns(), E4M3, Tile::Whole),
@@ -81,7 +86,7 @@ impl Precision {
     /// A weight as a factor; in bf16 it is rounded on its way into the product.
     pub(crate) fn weight(self, tensor: &Tensor) -> Factor {
         match self {
-            Self::F32 | Self::Bf16 => Factor::F32(tensor.clone()),
+            Self::F32 | Self::Bf16 | Self::Int8 => Factor::F32(tensor.clone()),
             Self::Fp16 => fp16(tensor),
             Self::Fp8 => fp8(tensor, tensor.columns(), E4M3, Tile::Square),
             Self::Fp8Tensor => fp8(tensor, tensor.columns(), E4M3, Tile::Whole),
@@ -114,7 +119,7 @@ impl Precision {
     pub(crate) fn gradient(self, gradient: Arc<Buffer>, columns: usize, sums: Option<&mut [f32]>) -> Factor {
         let (rows, length) = (gradient.len() / columns.max(1), gradient.len());
         match self {
-            Self::F32 | Self::Fp16 | Self::Fp8 | Self::Fp8Tensor => {
+            Self::F32 | Self::Fp16 | Self::Fp8 | Self::Fp8Tensor | Self::Int8 => {
                 if let Some(sums) = sums {
                     elementwise::column_sums(&gradient, sums);
                 }
@@ -149,7 +154,7 @@ impl Precision {
         use matmul::matmul_bf16;
         match (a, b) {
             (Matrix::F32(a), Matrix::F32(b)) => match self {
-                Self::F32 | Self::Fp16 => matmul::matmul_bias(a, b, c, accumulate, bias),
+                Self::F32 | Self::Fp16 | Self::Int8 => matmul::matmul_bias(a, b, c, accumulate, bias),
                 Self::Bf16 | Self::Fp8 | Self::Fp8Tensor => matmul_bf16(a, b, c, accumulate, bias),
             },
             (Matrix::F32(a), Matrix::Bf16(b)) => matmul_bf16(a, b, c, accumulate, bias),
@@ -185,14 +190,6 @@ pub(crate) enum Factor {
 }
 
 impl Factor {
-    /// Rows and columns.
-    pub(crate) fn shape(&self) -> (usize, usize) {
-        match self {
-            Self::F32(tensor) => (tensor.rows(), tensor.columns()),
-            Self::Bf16 { rows, columns, .. } => (*rows, *columns),
-        }
-    }
-
     /// The view for a product.
     pub(crate) fn matrix(&self) -> Matrix<'_> {
         match self {

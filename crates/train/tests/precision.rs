@@ -30,7 +30,7 @@ fn every_precision_ends_with_the_loss_of_f32() {
         let bound = match precision {
             Precision::F32 => 0.0,
             Precision::Bf16 | Precision::Fp16 => 0.005,
-            Precision::Fp8 | Precision::Fp8Tensor => 0.015,
+            Precision::Fp8 | Precision::Fp8Tensor | Precision::Int8 => 0.015,
         };
         println!("{precision}: {loss:.5}, {:+.3} % of f32", 100.0 * (loss / exact - 1.0));
         assert!((loss / exact - 1.0).abs() <= bound && loss < 3.0, "{precision}: {loss}, f32: {exact}");
@@ -84,7 +84,9 @@ fn the_first_step_is_that_of_f32_but_for_rounding_whatever_the_scale() {
         train_step(&mut model, &mut optimizer, input).unwrap().gradient_norm
     };
     let exact = norm(Precision::F32);
-    for (precision, bound) in [(Precision::Bf16, 0.01), (Precision::Fp16, 0.002), (Precision::Fp8, 0.03)] {
+    for (precision, bound) in
+        [(Precision::Bf16, 0.01), (Precision::Fp16, 0.002), (Precision::Fp8, 0.03), (Precision::Int8, 0.03)]
+    {
         let ratio = norm(precision) / exact;
         assert!((ratio - 1.0).abs() < bound, "{precision}: {ratio}");
     }

@@ -55,7 +55,7 @@ pub struct Train {
     /// tiny, small, gpt2_b4, bert, llama, or llama_lora: the last with adapters only in training
     #[arg(long, value_name = "NAME", default_value = "small")]
     pub config: String,
-    /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
+    /// f32, bf16, fp16, fp8, fp8-tensor or int8: what matrix products round their factors to
     #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// Compute each layer again in the backward pass instead of keeping what it computed: less memory, the same result
@@ -123,7 +123,7 @@ pub struct Curve {
     /// Sequences that go through the model at once; all of a step's when not given
     #[arg(long, value_name = "N")]
     pub at_once: Option<usize>,
-    /// f32, bf16, fp16, fp8 or fp8-tensor: what matrix products round their factors to
+    /// f32, bf16, fp16, fp8, fp8-tensor or int8: what matrix products round their factors to
     #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
 }

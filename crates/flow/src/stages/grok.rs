@@ -46,7 +46,7 @@ pub struct Grok {
     /// Weight decay of AdamW, in the runs that have it
     #[arg(long, value_name = "X", default_value_t = Self::default().weight_decay)]
     pub weight_decay: f64,
-    /// What matrix products round their factors to: f32, bf16, fp16, fp8 or fp8-tensor
+    /// What matrix products round their factors to: f32, bf16, fp16, fp8, fp8-tensor or int8
     #[arg(long, value_name = "NAME", default_value = "f32", value_parser = super::word::<Precision>)]
     pub precision: Precision,
     /// Steps between checkpoints; about a minute's worth when not given

@@ -47,7 +47,7 @@ pub struct Pretrain {
     /// `fim`, half of them when not given, and of the causal sequences of `both`, none when not given
     #[arg(long, value_name = "X")]
     pub fim_rate: Option<f64>,
-    /// What matrix products round their factors to: f32, bf16, fp16, fp8 or fp8-tensor; by default bf16 where the
+    /// What matrix products round their factors to: f32, bf16, fp16, fp8, fp8-tensor or int8; by default bf16 where the
     /// machine is made for it, else f32
     #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
     pub precision: Option<Precision>,

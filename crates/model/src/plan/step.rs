@@ -191,6 +191,7 @@ impl Count<'_> {
         match self.setup.precision {
             Precision::F32 | Precision::Fp16 => F32,
             Precision::Bf16 | Precision::Fp8 | Precision::Fp8Tensor => F32 / 2,
+            Precision::Int8 => F32 / 4,
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use luban_kernels::Accumulate;
 
 use crate::ops::loss::Vocabulary;
-use crate::precision::{Factor, Precision};
+use crate::precision::Precision;
+use crate::product::Operand;
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Backward, Tape, Var};
 
@@ -36,8 +37,8 @@ fn linear_group_in<const N: usize>(
     input: &Var,
     maps: [(&Var, Option<&Var>); N],
 ) -> [Var; N] {
-    let x = precision.factor(input.value());
-    let outputs = maps.map(|(weight, bias)| product(precision, &x, weight.value(), bias.map(Var::value)));
+    let (x, rows) = (precision.input(input.value()), input.value().rows());
+    let outputs = maps.map(|(weight, bias)| product(precision, &x, rows, weight.value(), bias.map(Var::value)));
     let mut inputs = vec![input.edge()];
     let mut passes = Vec::with_capacity(N);
     for (weight, bias) in maps {
@@ -50,9 +51,9 @@ fn linear_group_in<const N: usize>(
         passes.push(MapPass { precision, weight: weight.value().clone(), weight_input, bias_input });
     }
     // A frozen map still passes the gradient on to its input, but has no use for the input itself.
-    let saved_x = maps.iter().any(|(weight, _)| weight.needs_grad()).then_some(x);
+    let saved_x = maps.iter().any(|(weight, _)| weight.needs_grad()).then(|| precision.kept(input.value(), x));
     tape.record(&inputs, outputs, move |pass| {
-        let saved_x = saved_x.map(|x| precision.across(x));
+        let saved_x = saved_x.map(|x| precision.across_rows(x));
         for (output, map) in passes.into_iter().enumerate() {
             if let Some(dy) = pass.take_output(output) {
                 map.run(pass, dy, saved_x.as_ref());
@@ -61,13 +62,11 @@ fn linear_group_in<const N: usize>(
     })
 }
 
-/// `x · weightᵀ + bias`.
-fn product(precision: Precision, x: &Factor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    let (rows, outputs) = (x.shape().0, weight.rows());
+/// `x · weightᵀ + bias`, of so many rows.
+fn product(precision: Precision, x: &Operand, rows: usize, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let outputs = weight.rows();
     let mut y = Buffer::scratch(rows * outputs);
-    let bias = bias.map(|bias| &**bias);
-    let weight = precision.weight(weight);
-    precision.matmul(x.matrix(), weight.matrix().transposed(), &mut y, Accumulate::Overwrite, bias);
+    precision.forward(x, weight, &mut y, Accumulate::Overwrite, bias.map(|bias| &**bias));
     Tensor::from_buffer(&[rows, outputs], y)
 }
 
@@ -80,22 +79,20 @@ struct MapPass {
 }
 
 impl MapPass {
-    fn run(self, pass: &mut Backward<'_>, dy: Arc<Buffer>, x: Option<&Factor>) {
+    fn run(self, pass: &mut Backward<'_>, dy: Arc<Buffer>, x: Option<&Operand>) {
         let (precision, outputs, inputs) = (self.precision, self.weight.rows(), self.weight.columns());
+        let rows = dy.len() / outputs.max(1);
         let mut bias = self.bias_input.and_then(|bias| Some((bias, pass.slot_to_add(bias, outputs)?)));
-        let across = x.and_then(|_| precision.gradient_across(&dy, outputs));
-        let dy = precision.gradient(dy, outputs, bias.as_mut().map(|(_, gradient)| &mut **gradient));
+        let across = x.and_then(|_| precision.output_gradient_across(&dy, outputs));
+        let dy = precision.output_gradient(dy, outputs, bias.as_mut().map(|(_, gradient)| &mut **gradient));
         if let Some((bias, gradient)) = bias {
             pass.put(bias, gradient);
         }
-        let (rows, dy) = (dy.shape().0, dy.matrix());
-        pass.accumulate(0, rows * inputs, |dx, mode| {
-            precision.matmul(dy, precision.weight(&self.weight).matrix(), dx, mode, None);
-        });
+        pass.accumulate(0, rows * inputs, |dx, mode| precision.input_gradient(&dy, &self.weight, dx, mode));
         if let Some(x) = x {
-            let dy = across.as_ref().map_or(dy, Factor::matrix);
+            let dy = across.as_ref().unwrap_or(&dy);
             pass.accumulate(self.weight_input, outputs * inputs, |dw, mode| {
-                precision.matmul(dy.transposed(), x.matrix(), dw, mode, None);
+                precision.weight_gradient(dy, x, dw, mode);
             });
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use luban_kernels::Accumulate;
 use luban_kernels::elementwise;
 
-use crate::precision::{Factor, Precision};
+use crate::precision::Precision;
+use crate::product::Operand;
 use crate::storage::{Buffer, Tensor};
 use crate::tape::{Tape, Var};
 
@@ -33,7 +34,7 @@ pub fn add_lora<const N: usize>(
     adapters: [Option<Lora<'_>>; N],
 ) -> [Var; N] {
     let precision = tape.precision().of_head();
-    let x = Arc::new(precision.factor(input.value()));
+    let x = Arc::new(precision.input(input.value()));
     let mut adapters = adapters.into_iter();
     outputs.map(|output| match adapters.next().flatten() {
         Some(lora) => add_one(tape, precision, (input, &x), output, lora),
@@ -44,39 +45,31 @@ pub fn add_lora<const N: usize>(
 fn add_one(
     tape: &mut Tape,
     precision: Precision,
-    (input, x): (&Var, &Arc<Factor>),
+    (input, x): (&Var, &Arc<Operand>),
     output: Var,
     Lora { a, b, scale }: Lora<'_>,
 ) -> Var {
-    let (rows, inputs) = x.shape();
+    let (rows, inputs) = (input.value().rows(), input.value().columns());
     let (outputs, rank) = (b.value().rows(), b.value().columns());
     let edges = [output.edge(), input.edge(), a.edge(), b.edge()];
     let (x, a, b) = (Arc::clone(x), a.value().clone(), b.value().clone());
     let mut low = Buffer::scratch(rows * rank);
-    let a_factor = precision.weight(&a);
-    precision.matmul(x.matrix(), a_factor.matrix().transposed(), &mut low, Accumulate::Overwrite, None);
+    precision.forward(&x, &a, &mut low, Accumulate::Overwrite, None);
     elementwise::scale(&mut low, scale);
-    let low = precision.factor(&Tensor::from_buffer(&[rows, rank], low));
+    let low = precision.input(&Tensor::from_buffer(&[rows, rank], low));
     let mut sum = output.into_value().into_buffer();
-    let b_factor = precision.weight(&b);
-    precision.matmul(low.matrix(), b_factor.matrix().transposed(), &mut sum, Accumulate::Add, None);
+    precision.forward(&low, &b, &mut sum, Accumulate::Add, None);
     let [sum] = tape.record(&edges, [Tensor::from_buffer(&[rows, outputs], sum)], move |pass| {
         let Some(dy) = pass.take_output(0) else { return };
         pass.give(0, Arc::clone(&dy));
-        let dy = precision.gradient(dy, outputs, None);
-        pass.accumulate(3, outputs * rank, |db, mode| {
-            precision.matmul(dy.matrix().transposed(), low.matrix(), db, mode, None);
-        });
+        let dy = precision.output_gradient(dy, outputs, None);
+        pass.accumulate(3, outputs * rank, |db, mode| precision.weight_gradient(&dy, &low, db, mode));
         let mut dlow = Buffer::scratch(rows * rank);
-        precision.matmul(dy.matrix(), precision.weight(&b).matrix(), &mut dlow, Accumulate::Overwrite, None);
+        precision.input_gradient(&dy, &b, &mut dlow, Accumulate::Overwrite);
         elementwise::scale(&mut dlow, scale);
-        let dlow = precision.gradient(Arc::new(dlow), rank, None);
-        pass.accumulate(1, rows * inputs, |dx, mode| {
-            precision.matmul(dlow.matrix(), precision.weight(&a).matrix(), dx, mode, None);
-        });
-        pass.accumulate(2, rank * inputs, |da, mode| {
-            precision.matmul(dlow.matrix().transposed(), x.matrix(), da, mode, None);
-        });
+        let dlow = precision.output_gradient(Arc::new(dlow), rank, None);
+        pass.accumulate(1, rows * inputs, |dx, mode| precision.input_gradient(&dlow, &a, dx, mode));
+        pass.accumulate(2, rank * inputs, |da, mode| precision.weight_gradient(&dlow, &x, da, mode));
     });
     sum
 }

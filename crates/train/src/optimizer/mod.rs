@@ -55,7 +55,7 @@ impl Optimizer {
         assert!(fit, "the state of another optimizer or model was restored");
         let products = match model.precision() {
             Precision::F32 | Precision::Fp16 => muon::Products::F32,
-            Precision::Bf16 | Precision::Fp8 | Precision::Fp8Tensor => muon::Products::Bf16,
+            Precision::Bf16 | Precision::Fp8 | Precision::Fp8Tensor | Precision::Int8 => muon::Products::Bf16,
         };
         Self { settings, memories, products, step: step.saturating_sub(scaling.skipped), scaling }
     }

@@ -220,7 +220,8 @@ impl Product<'_> {
         // Rows whose last panel is not whole cannot be written past their end.
         let is_whole = columns.len() == panels * PANEL;
         let mut spare = Scratch::new(if is_whole { 0 } else { rows.len() * panels * PANEL });
-        let spare_row = |row: usize| (row - rows.start) * panels * PANEL..(row - rows.start) * panels * PANEL + columns.len();
+        let spare_row =
+            |row: usize| (row - rows.start) * panels * PANEL..(row - rows.start) * panels * PANEL + columns.len();
         if is_whole {
             // SAFETY: as above.
             let c = unsafe { self.c.pointer(rows.start * all + columns.start) };

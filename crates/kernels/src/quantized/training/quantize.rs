@@ -117,9 +117,8 @@ pub(super) fn right(source: Source<'_>, memory: &mut [f32]) {
         |panel, block, quantized| {
             let at = panel * blocks + block;
             // SAFETY: units do not overlap, and these are inside the memory: a block's values, and sixteen halves.
-            let (values, scales) = unsafe {
-                (values.slice(at * bytes / 4, bytes / 4), scales.slice(at * PANEL / 2, PANEL / 2))
-            };
+            let (values, scales) =
+                unsafe { (values.slice(at * bytes / 4, bytes / 4), scales.slice(at * PANEL / 2, PANEL / 2)) };
             for (lane, line) in (0..PANEL).map(|lane| (lane, quantized.line(lane))) {
                 for (quad, four) in line.as_chunks::<4>().0.iter().enumerate() {
                     let bits = u32::from_le_bytes(four.map(|value| value as u8)) ^ 0x8080_8080;

@@ -39,11 +39,8 @@ fn products_of_either_order_are_those_of_the_reference() {
         let (a_turned, b_turned) = (transposed(&a, [m, k]), transposed(&b, [k, n]));
         let start = random(200 + seed as u64, m * n);
         let block = block_of(k);
-        let fresh: Vec<f32> = reference::bytes(&a, &b, shape, block, None)
-            .iter()
-            .enumerate()
-            .map(|(i, y)| y + (i % n) as f32)
-            .collect();
+        let fresh: Vec<f32> =
+            reference::bytes(&a, &b, shape, block, None).iter().enumerate().map(|(i, y)| y + (i % n) as f32).collect();
         let added = reference::bytes(&a, &b, shape, block, Some(&start));
         let lefts = [MatRef::row_major(&a, m, k), MatRef::row_major(&a_turned, k, m).transposed()];
         let rights = [MatRef::row_major(&b, k, n), MatRef::row_major(&b_turned, n, k).transposed()];
