@@ -14,9 +14,12 @@ def main():
     peaks = best_peaks([run for run in runs if run["bench"] == "limits"])
     runs = [run for run in runs if run["bench"] != "limits"]
     configs = list(dict.fromkeys(run["config"] for run in runs))
-    print(f"register peak: f32 {peaks['f32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s (by {peaks['way']})\n")
+    print(
+        f"register peak: f32 {peaks['f32']:.0f}, bf16 {peaks['bf16']:.0f} GFLOP/s (by {peaks['way']}),"
+        f" int8 {peaks['int8']:.0f} GOP/s\n"
+    )
     summary = {"bench": "train_ratios"}
-    for precision in ("f32", "bf16"):
+    for precision in ("f32", "bf16", "int8"):
         if not any(run["precision"] == precision for run in runs if not is_torch(run)):
             continue
         speeds = []
@@ -26,11 +29,11 @@ def main():
             of_config = [run for run in runs if run["config"] == config]
             both = [run for run in of_config if not is_torch(run) and run["precision"] == precision]
             ours = [run for run in both if not run["recompute"]]
-            # f32 against f32; bf16 against the fastest of what PyTorch offers.
+            # f32 against f32; bf16 and int8 against the fastest of what PyTorch offers.
             theirs = fastest([run for run in of_config if is_torch(run)], precision)
             speed, memory = (median(ours, field) / median(theirs, field) for field in ("tok_s", "peak_rss_mb"))
             speeds.append(speed)
-            share = median(ours, "gflops") / peaks[precision]
+            share = median(ours, "gflops") / (peaks[precision] or float("nan"))
             print(
                 f"{config} | {median(ours, 'tok_s'):.0f} | {share:.2f} | {median(theirs, 'tok_s'):.0f}"
                 f" | {mode_name(theirs)} | {speed:.2f} | {median(ours, 'peak_rss_mb'):.0f}"
@@ -64,6 +67,8 @@ def best_peaks(limits):
     return {
         "f32": max(run["f32_gflops"] for run in of_all),
         "bf16": max(run["bf16_gflops"] for run in of_all),
+        # Zero where there are no such instructions.
+        "int8": max((run["int8_gops"] or 0 for run in of_all), default=0),
         "way": max(of_all, key=lambda run: run["bf16_gflops"])["bf16_by"],
     }
 
