@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser};
+use luban_engine::CacheFormat;
 
 use crate::commands::Command;
 
@@ -54,4 +55,12 @@ impl Global {
             luban_kernels::pool::set_global_threads(usize::from(threads));
         }
     }
+}
+
+/// How an engine holds the keys and values of the positions behind it.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct CacheOptions {
+    /// How keys and values of the positions behind are held: f32, bf16 or int8; the fewer bits, the less memory they take
+    #[arg(long, value_name = "NAME", default_value_t = CacheFormat::F32)]
+    pub cache: CacheFormat,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use luban_model::{Batch, forward_through};
 
+use crate::CacheFormat;
 use crate::adapters::LoadedAdapter;
 use crate::error::Result;
 use crate::serving::{Rows, ServingExecutor, ServingModel};
@@ -39,19 +40,19 @@ enum DraftRunner {
 
 impl ModelBackend {
     /// With caches of so many blocks.
-    pub(crate) fn new(model: Arc<ServingModel>, blocks: usize, drafter: &Drafter) -> Self {
+    pub(crate) fn new(model: Arc<ServingModel>, cache: CacheFormat, blocks: usize, drafter: &Drafter) -> Self {
         let drafter = match drafter {
             Drafter::None => DraftRunner::None,
             Drafter::Early(layers) => DraftRunner::Early(*layers),
-            Drafter::Model(model) => DraftRunner::Model(Box::new(Runner::new(Arc::clone(model), blocks))),
+            Drafter::Model(model) => DraftRunner::Model(Box::new(Runner::new(Arc::clone(model), cache, blocks))),
         };
-        Self { model: Runner::new(model, blocks), drafter }
+        Self { model: Runner::new(model, cache, blocks), drafter }
     }
 }
 
 impl Runner {
-    fn new(model: Arc<ServingModel>, blocks: usize) -> Self {
-        let executor = ServingExecutor::new(Arc::clone(&model), Some(blocks));
+    fn new(model: Arc<ServingModel>, cache: CacheFormat, blocks: usize) -> Self {
+        let executor = ServingExecutor::with_cache(Arc::clone(&model), cache, blocks);
         Self { model, executor, batch: Batch::new(), order: Vec::new(), wanted: Vec::new(), logits: None }
     }
 

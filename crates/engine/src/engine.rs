@@ -14,6 +14,7 @@ use luban_model::spec::Head;
 use luban_text::grammar::Grammar;
 use luban_text::{Sentinels, Tokenizer};
 
+use crate::CacheFormat;
 use crate::adapters::{Adapters, LoadedAdapter};
 use crate::answer::{self, Answer};
 use crate::backend::ModelBackend;
@@ -50,6 +51,9 @@ pub struct EngineOptions {
     pub step_tokens_max: usize,
     /// Memory for the keys and values of all sequences; more only where one `context` needs it.
     pub cache_bytes_max: u64,
+    /// How they are held: in half or a quarter of the memory, an answer is that of rounded keys and values, and as much
+    /// the same whatever else the engine does.
+    pub cache: CacheFormat,
     /// How tokens are guessed ahead; no answer changes by it.
     pub speculation: Speculation,
     /// Threads for the model; all cores where not given.
@@ -71,6 +75,7 @@ impl Default for EngineOptions {
             prefix_cache: true,
             step_tokens_max: 256,
             cache_bytes_max: 1 << 30,
+            cache: CacheFormat::F32,
             speculation: Speculation::default(),
             threads: None,
         }
@@ -170,9 +175,9 @@ impl Engine {
             parameters: model.spec().parameters(),
             precision: model.precision(),
             weight_bytes: model.weight_bytes(),
-            cache_block_bytes: block_bytes(model.spec()),
+            cache_block_bytes: block_bytes(model.spec(), options.cache),
             step_bytes: model.step_bytes(),
-            cache_bytes: sizes.blocks as u64 * block_bytes(model.spec()),
+            cache_bytes: sizes.blocks as u64 * block_bytes(model.spec(), options.cache),
             context: sizes.context,
             vocab: model.spec().vocab,
         };
@@ -184,7 +189,7 @@ impl Engine {
         let queue = QueueLimits { total_max, tenant_max: options.tenant_queue_max.unwrap_or(total_max) };
         let (inbox, counters) = (Arc::new(Inbox::new(queue)), Arc::new(Counters::default()));
         let parts = Parts {
-            backend: ModelBackend::new(Arc::clone(&model), sizes.blocks, &options.speculation.drafter),
+            backend: ModelBackend::new(Arc::clone(&model), options.cache, sizes.blocks, &options.speculation.drafter),
             blocks_total: sizes.blocks,
             common: Common {
                 tokenizer: Arc::clone(&tokenizer),
@@ -395,7 +400,7 @@ fn check(model: &ServingModel, tokenizer: &Tokenizer, options: &EngineOptions) -
         return unsupported(format!("its tokenizer has {tokens} tokens, its vocabulary {rows}"));
     }
     check_drafter(spec, &options.speculation)?;
-    let block = block_bytes(spec);
+    let block = block_bytes(spec, options.cache);
     if options.context.is_none() && block > options.cache_bytes_max.max(CACHE_BYTES_MIN) {
         let most = options.cache_bytes_max;
         return unsupported(format!("{BLOCK_TOKENS} positions take {block} bytes of cache; it may have {most}"));
@@ -457,7 +462,7 @@ struct Sizes {
 
 impl Sizes {
     fn of(model: &ServingModel, options: &EngineOptions) -> Self {
-        let affordable = (options.cache_bytes_max / block_bytes(model.spec())).max(1);
+        let affordable = (options.cache_bytes_max / block_bytes(model.spec(), options.cache)).max(1);
         let affordable = usize::try_from(affordable).unwrap_or(usize::MAX);
         let own = model.spec().context;
         let context = options.context.unwrap_or(own.min(affordable.saturating_mul(BLOCK_TOKENS)));

@@ -56,6 +56,7 @@ pub use embedder::{Embedder, Pooling};
 pub use engine::{Engine, EngineOptions, ModelInfo, Origin};
 pub use error::{Error, Result};
 pub use files::tokenizer;
+pub use luban_kernels::attention::cached::Format as CacheFormat;
 pub use luban_text::grammar::Grammar;
 pub use request::{
     Event, FinishReason, LOGPROBS_MAX, Logprobs, Priority, PromptToken, Refused, Request, STOP_BYTES_MAX, STOPS_MAX,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use luban_base::random::Stream;
 use luban_engine::{
-    Answer, BeamSearch, Drafter, Engine, EngineOptions, Event, FinishReason, Grammar, Origin, Refused, Request,
-    Sampling, Speculation, Stats, Usage,
+    Answer, BeamSearch, CacheFormat, Drafter, Engine, EngineOptions, Event, FinishReason, Grammar, Origin, Refused,
+    Request, Sampling, Speculation, Stats, Usage,
 };
 use luban_model::Spec;
 use support::{decoders, f32_model, i8_model, tokenizer, tokens};
@@ -54,16 +54,18 @@ fn wait_for(engine: &Engine, state: impl Fn(&Stats) -> bool) -> Stats {
     }
 }
 
-/// Options that must not show in any answer.
-fn crowds() -> Vec<(&'static str, EngineOptions)> {
+/// Options that must not show in any answer from a cache of this format.
+fn crowds(cache: CacheFormat) -> Vec<(&'static str, EngineOptions)> {
     let guessing = |lookup, drafter, always| Speculation { tokens_max: 6, lookup, drafter, always };
-    let with = |speculation| EngineOptions { speculation, ..EngineOptions::default() };
+    let plain = EngineOptions { cache, ..EngineOptions::default() };
+    let with = |speculation| EngineOptions { speculation, ..plain.clone() };
     let other = Arc::new(f32_model(&Spec { layers: 1, ..decoders()[0].clone() }));
-    let small_cache = EngineOptions { cache_bytes_max: 4 * block_bytes(), ..with(guessing(true, Drafter::None, true)) };
+    let small_cache =
+        EngineOptions { cache_bytes_max: 4 * block_bytes(cache), ..with(guessing(true, Drafter::None, true)) };
     vec![
-        ("two threads", EngineOptions { threads: Some(2), ..EngineOptions::default() }),
-        ("small chunks", EngineOptions { step_tokens_max: 5, threads: Some(1), ..EngineOptions::default() }),
-        ("two at a time", EngineOptions { sequences_max: 2, ..EngineOptions::default() }),
+        ("two threads", EngineOptions { threads: Some(2), ..plain.clone() }),
+        ("small chunks", EngineOptions { step_tokens_max: 5, threads: Some(1), ..plain.clone() }),
+        ("two at a time", EngineOptions { sequences_max: 2, ..plain.clone() }),
         ("no prefix cache", EngineOptions { prefix_cache: false, ..with(Speculation::NONE) }),
         ("a cache that is too small for all", small_cache),
         ("guesses from the text", with(guessing(true, Drafter::None, true))),
@@ -74,8 +76,8 @@ fn crowds() -> Vec<(&'static str, EngineOptions)> {
 }
 
 /// Bytes that 64 positions take in the cache of the model under test.
-fn block_bytes() -> u64 {
-    let engine = engine(EngineOptions { context: Some(64), sequences_max: 1, ..EngineOptions::default() });
+fn block_bytes(cache: CacheFormat) -> u64 {
+    let engine = engine(EngineOptions { context: Some(64), sequences_max: 1, cache, ..EngineOptions::default() });
     engine.info().cache_block_bytes
 }
 
@@ -96,18 +98,25 @@ fn requests(count: u64) -> Vec<Request> {
 
 #[test]
 fn the_same_request_gets_the_same_answer_in_any_company() {
+    for cache in CacheFormat::ALL {
+        in_any_company(cache);
+    }
+}
+
+fn in_any_company(cache: CacheFormat) {
     let count = support::number("LUBAN_FAULT_PROMPTS", 12);
-    let plain = EngineOptions { prefix_cache: false, speculation: Speculation::NONE, ..EngineOptions::default() };
+    let plain =
+        EngineOptions { prefix_cache: false, speculation: Speculation::NONE, cache, ..EngineOptions::default() };
     let alone = engine(EngineOptions { sequences_max: 1, threads: Some(1), ..plain });
     let one = |request| all(alone.submit(request).unwrap());
     let expected: Vec<Vec<Event>> = requests(count).into_iter().map(one).collect();
-    for (name, options) in crowds() {
+    for (name, options) in crowds(cache) {
         let together = engine(EngineOptions { queue_max: count as usize, ..options });
         // The second time, all prompts are in the cache.
         for time in ["first", "second"] {
             let answers = together.submit_all(requests(count)).unwrap();
             for (index, (answer, expected)) in answers.into_iter().zip(&expected).enumerate() {
-                assert_eq!(&all(answer), expected, "{name}, {time} time, request {index}");
+                assert_eq!(&all(answer), expected, "{name}, {time} time, request {index}, cache in {cache}");
             }
         }
         let stats = together.stats();

@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
+use luban_engine::CacheFormat;
 use luban_engine::serving::{ServingExecutor, ServingModel};
 use luban_kernels::pool::Pool;
 use luban_model::{Batch, forward};
@@ -11,7 +12,12 @@ use support::{decoders, f32_model, i8_model, tokens};
 
 /// The logits of every position of one sequence, read in pieces of the given sizes.
 fn in_pieces(model: &Arc<ServingModel>, sequence: &[u32], pieces: &[usize]) -> Vec<f32> {
-    let mut executor = ServingExecutor::new(Arc::clone(model), Some(8));
+    in_pieces_from(model, CacheFormat::F32, sequence, pieces)
+}
+
+/// The same with keys and values in a format.
+fn in_pieces_from(model: &Arc<ServingModel>, cache: CacheFormat, sequence: &[u32], pieces: &[usize]) -> Vec<f32> {
+    let mut executor = ServingExecutor::with_cache(Arc::clone(model), cache, 8);
     let blocks: [u32; 4] = [6, 1, 7, 0];
     let mut logits = Vec::new();
     let mut start = 0;
@@ -42,6 +48,22 @@ fn whole(model: &Arc<ServingModel>, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
 
 fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+#[test]
+fn keys_and_values_of_fewer_bits_change_little_and_the_same_in_any_pieces() {
+    for spec in decoders() {
+        let model = Arc::new(f32_model(&spec));
+        let sequence = tokens(1, 150, spec.vocab);
+        let exact = in_pieces(&model, &sequence, &[150]);
+        let size = exact.iter().map(|logit| logit.powi(2)).sum::<f32>().sqrt();
+        for (cache, bound) in [(CacheFormat::Bf16, 5e-3), (CacheFormat::Int8, 2e-2)] {
+            let whole = in_pieces_from(&model, cache, &sequence, &[150]);
+            assert!(same_bits(&in_pieces_from(&model, cache, &sequence, &[7, 90, 1, 33]), &whole), "{cache}");
+            let error = whole.iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt() / size;
+            assert!(error > 0.0 && error < bound, "{cache}: logits are off by {error} of their size");
+        }
+    }
 }
 
 #[test]

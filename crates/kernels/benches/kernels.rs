@@ -76,17 +76,19 @@ impl Machine {
 
     fn cached_attention(&self, heads: usize, kv_heads: usize, head_width: usize) {
         let shape = Shape { heads, kv_heads, head_width, scale: 0.125, causal: true, reach: None };
-        let arena = numbers(cached::block_len(&shape) * 16);
-        let arena = cached::Arena { keys: &arena, values: &arena };
         let blocks: Vec<u32> = (0..16).collect();
-        for (rows, first_position) in [(1, 1000), (1, 100), (512, 0)] {
+        let cases =
+            cached::Format::ALL.into_iter().flat_map(|format| [(1, 1000), (1, 100), (512, 0)].map(|c| (format, c)));
+        for (format, (rows, first_position)) in cases {
+            let arena = vec![0.0; format.block_len(&shape) * 16];
+            let arena = cached::Arena { format, keys: &arena, values: &arena };
             let (q, mut out) = (numbers(rows * heads * head_width), numbers(rows * heads * head_width));
             let sequence = cached::CachedSequence { rows: 0..rows, first_position, blocks: &blocks };
             let sequences = [sequence];
             let seconds = least_seconds(0.2, || cached::attend(&shape, &sequences, &q, arena, &mut out));
             let visible: usize = (0..rows).map(|row| first_position + row + 1).sum();
             let gflop = (2 * 2 * visible * heads * head_width) as f64 / 1e9;
-            let name = format!("cached attention, {rows} rows from {first_position}");
+            let name = format!("cached attention, {}, {rows} rows from {first_position}", format.name());
             self.operations(&name, gflop, seconds, self.f32_gflops);
         }
     }

@@ -12,7 +12,7 @@ use luban_flow::models;
 use serde_json::{Value, json};
 
 use super::generate::ADAPTER;
-use crate::args::Global;
+use crate::args::{CacheOptions, Global};
 use crate::chat::conversation::{Conversation, Message, Role};
 use crate::chat::line::Lines;
 use crate::chat::order::{HELP, Input, Order, read};
@@ -54,6 +54,8 @@ pub struct Options {
     #[arg(long)]
     pub history: bool,
     #[command(flatten)]
+    pub cache: CacheOptions,
+    #[command(flatten)]
     pub sampling: SamplingOptions,
 }
 
@@ -62,7 +64,10 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
     let session = Session::open(global, Interrupt::Ends)?;
     let place = models::locate(&options.model, &session.context(&|_| {}))?;
     session.progress.clear();
-    let engine = Engine::load(&place, EngineOptions { sequences_max: 1, ..EngineOptions::default() })?;
+    let engine = Engine::load(
+        &place,
+        EngineOptions { sequences_max: 1, cache: options.cache.cache, ..EngineOptions::default() },
+    )?;
     let adapter = options.adapter.as_ref().map(|path| engine.load_adapter(ADAPTER, path)).transpose()?;
     engine.encode_chat(&[json!({"role": "user", "content": "?"})], None)?;
     let mut conversation = match &options.load {

@@ -9,7 +9,7 @@ use luban_engine::{Answer, Engine, EngineOptions, Event, FinishReason, Request, 
 use luban_flow::models;
 use serde_json::{Value, json};
 
-use crate::args::Global;
+use crate::args::{CacheOptions, Global};
 use crate::output::{self, Failure, Outcome};
 use crate::sampling::{GrammarOptions, SamplingOptions};
 use crate::session::{Interrupt, Session};
@@ -47,6 +47,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub n: u16,
     #[command(flatten)]
+    pub cache: CacheOptions,
+    #[command(flatten)]
     pub sampling: SamplingOptions,
     #[command(flatten)]
     pub grammar: GrammarOptions,
@@ -69,7 +71,10 @@ pub fn run(options: &Options, global: &Global) -> Outcome {
         None => read_prompt()?,
     };
     let count = usize::from(options.n);
-    let engine = Engine::load(&dir, EngineOptions { sequences_max: count, ..EngineOptions::default() })?;
+    let engine = Engine::load(
+        &dir,
+        EngineOptions { sequences_max: count, cache: options.cache.cache, ..EngineOptions::default() },
+    )?;
     let adapter = options.adapter.as_ref().map(|path| engine.load_adapter(ADAPTER, path)).transpose()?;
     let tokens = match &options.suffix {
         None => engine.encode_prompt(&prompt)?,

@@ -1,12 +1,13 @@
 //! Keys and values of the positions that sequences have behind them.
 
-use luban_kernels::attention::cached::{self, Arena, CachedSequence, Entry};
+use luban_kernels::attention::cached::{self, Arena, BlockMut, CachedSequence, Entry, Format};
 use luban_kernels::attention::{BLOCK, Shape};
 use luban_model::{Batch, Spec};
 
 /// The arenas of all layers, and which blocks the sequences of the present batch hold.
 #[derive(Debug)]
 pub(super) struct Cache {
+    format: Format,
     layers: Vec<Layer>,
     blocks_total: usize,
     /// The batch's block numbers, sequence after sequence, and where each sequence's end.
@@ -23,8 +24,8 @@ struct Layer {
 }
 
 /// Bytes of one block over all layers.
-pub(crate) fn block_bytes(spec: &Spec) -> u64 {
-    let floats = cached::block_len(&shape(spec, 0)) as u64;
+pub(crate) fn block_bytes(spec: &Spec, format: Format) -> u64 {
+    let floats = format.block_len(&shape(spec, 0)) as u64;
     floats * 2 * 4 * spec.layers as u64
 }
 
@@ -34,11 +35,11 @@ pub(super) fn shape(spec: &Spec, layer: usize) -> Shape {
 }
 
 impl Cache {
-    pub(super) fn new(spec: &Spec, blocks_total: usize) -> Self {
-        let floats = cached::block_len(&shape(spec, 0)) * blocks_total;
+    pub(super) fn new(spec: &Spec, format: Format, blocks_total: usize) -> Self {
+        let floats = format.block_len(&shape(spec, 0)) * blocks_total;
         let layer = |layer| Layer { shape: shape(spec, layer), keys: vec![0.0; floats], values: vec![0.0; floats] };
         let layers = (0..spec.layers).map(layer).collect();
-        Self { layers, blocks_total, tables: Vec::new(), ends: Vec::new() }
+        Self { format, layers, blocks_total, tables: Vec::new(), ends: Vec::new() }
     }
 
     /// Says which blocks the next batch's sequences hold, in their order.
@@ -55,7 +56,7 @@ impl Cache {
     /// Copies what a block holds, in every layer.
     pub(super) fn copy_block(&mut self, from: u32, to: u32) {
         for Layer { shape, keys, values } in &mut self.layers {
-            let floats = cached::block_len(shape);
+            let floats = self.format.block_len(shape);
             let start = from as usize * floats;
             for arena in [keys, values] {
                 arena.copy_within(start..start + floats, to as usize * floats);
@@ -75,14 +76,15 @@ impl Cache {
                 blocks: self.table(index),
             })
             .collect();
-        let arena = Arena { keys: &self.layers[layer].keys, values: &self.layers[layer].values };
+        let Layer { keys, values, .. } = &self.layers[layer];
+        let arena = Arena { format: self.format, keys, values };
         cached::attend(&self.layers[layer].shape, &sequences, q, arena, out);
     }
 
     fn append(&mut self, layer: usize, batch: &Batch, k: &[f32], v: &[f32]) {
         let shape = self.layers[layer].shape;
         let width = shape.kv_heads * shape.head_width;
-        let block_len = cached::block_len(&shape);
+        let (format, block_len) = (self.format, self.format.block_len(&shape));
         for (index, rows) in batch.sequences().iter().enumerate() {
             for row in rows.clone() {
                 let position = batch.positions()[row] as usize;
@@ -90,7 +92,7 @@ impl Cache {
                 let entry = Entry { k: &k[row * width..][..width], v: &v[row * width..][..width] };
                 let Layer { keys, values, .. } = &mut self.layers[layer];
                 let (keys, values) = (&mut keys[start..][..block_len], &mut values[start..][..block_len]);
-                cached::append(&shape, entry, position, keys, values);
+                cached::append(&shape, entry, position, BlockMut { format, keys, values });
             }
         }
     }

@@ -15,6 +15,7 @@ use super::cache::{self, Cache};
 use super::experts::Choices;
 use super::rows::{Memory, Rows};
 use super::{ServingAdapter, ServingModel, ServingWeight};
+use crate::CacheFormat;
 
 /// Positions that a rotary table is made for at first.
 const ROTARY_POSITIONS_MIN: usize = 1024;
@@ -40,10 +41,19 @@ pub struct ServingExecutor {
 }
 
 impl ServingExecutor {
-    /// An executor, with a cache of so many blocks of 64 positions if any are asked for.
+    /// An executor, with a cache of so many blocks of 64 positions in f32 if any are asked for.
     pub fn new(model: Arc<ServingModel>, cache_blocks: Option<usize>) -> Self {
-        let spec = model.spec();
-        let cache = cache_blocks.map(|blocks| Cache::new(spec, blocks));
+        let cache = cache_blocks.map(|blocks| Cache::new(model.spec(), CacheFormat::F32, blocks));
+        Self::of(model, cache)
+    }
+
+    /// An executor with a cache of so many blocks of 64 positions.
+    pub fn with_cache(model: Arc<ServingModel>, format: CacheFormat, blocks: usize) -> Self {
+        let cache = Cache::new(model.spec(), format, blocks);
+        Self::of(model, Some(cache))
+    }
+
+    fn of(model: Arc<ServingModel>, cache: Option<Cache>) -> Self {
         Self {
             memory: Memory::default(),
             cache,

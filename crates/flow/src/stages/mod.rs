@@ -26,6 +26,23 @@ pub use tokenizer_train::TokenizerTrain;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// Values that recipes and the command line spell alike, for `serde(with)`.
+pub(crate) mod spelled {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(crate) fn deserialize<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        String::deserialize(from)?.parse().map_err(Error::custom)
+    }
+}
+
 /// Reads a word of the command line as the recipe would read it.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use luban_artifact::{Artifact, Kind, ModelFiles};
-use luban_engine::{Classifier, Engine, EngineOptions};
+use luban_engine::{CacheFormat, Classifier, Engine, EngineOptions};
 use luban_serve::{ApiKeys, Reranker, ServeOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,6 +49,13 @@ pub struct Serve {
     /// Longest sequence, prompt and answer together; the model's own when not given
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// How keys and values of the positions behind are held: f32, bf16 or int8; the fewer bits, the more of them fit
+    #[arg(long, value_name = "NAME", default_value_t = Self::default().cache)]
+    #[serde(with = "super::spelled")]
+    pub cache: CacheFormat,
+    /// Memory for them, in MiB
+    #[arg(long, value_name = "N", default_value_t = Self::default().cache_mb)]
+    pub cache_mb: u64,
     /// Most sequences that are worked on at a time
     #[arg(long, value_name = "N", default_value_t = Self::default().sequences_max)]
     pub sequences_max: usize,
@@ -76,6 +83,8 @@ impl Default for Serve {
             adapter_folder: None,
             name: None,
             context: None,
+            cache: engine.cache,
+            cache_mb: engine.cache_bytes_max >> 20,
             sequences_max: engine.sequences_max,
             queue_max: engine.queue_max,
             tenant_queue_max: None,
@@ -113,6 +122,8 @@ impl Stage for Serve {
         let adapters = self.adapters()?;
         let limits = EngineOptions {
             context: self.context,
+            cache: self.cache,
+            cache_bytes_max: self.cache_mb.saturating_mul(1 << 20),
             sequences_max: self.sequences_max,
             queue_max: self.queue_max,
             tenant_queue_max: self.tenant_queue_max,

@@ -2,19 +2,77 @@
 //!
 //! The caller owns two arenas of blocks of 64 positions, `[block][kv head][width][64]` for keys and
 //! `[block][kv head][64][padded width]` for values, and says for each sequence which blocks are its own.
+//!
+//! The numbers are f32, or rounded as they are appended: to bf16, or to bytes with a scale for each position of a head.
+//! Attention then gives the bits that it gives for the rounded numbers in f32.
 
 use std::ops::Range;
 
 use super::queries::{Blocks, Queries, Span};
 use super::{BLOCK, Shape, check_ranges};
+use crate::bf16;
 use crate::matmul::assert_len;
 use crate::matmul::tile::TILE_ROWS;
 use crate::pool::{self, SharedMut, parallel};
 use crate::simd::dispatch;
 
-/// Floats of one block in the arena of keys, and of one in the arena of values.
-pub fn block_len(shape: &Shape) -> usize {
-    shape.kv_heads * shape.padded() * BLOCK
+/// How a cache holds its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bf16.
+    Bf16,
+    /// Bytes, with an f32 scale for each position of a key and value head: its largest magnitude / 127.
+    Int8,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// What options call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Floats of memory that one block takes in the arena of keys, and in that of values.
+    pub fn block_len(self, shape: &Shape) -> usize {
+        shape.kv_heads * self.head_len(shape)
+    }
+
+    /// Those of one head.
+    fn head_len(self, shape: &Shape) -> usize {
+        let numbers = shape.padded() * BLOCK;
+        match self {
+            Self::F32 => numbers,
+            Self::Bf16 => numbers / 2,
+            Self::Int8 => numbers / 4 + BLOCK,
+        }
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| format!("{name:?} is no format of a cache; there are: {}", known()))
+    }
 }
 
 /// Rows to attend, of one sequence.
@@ -31,6 +89,8 @@ pub struct CachedSequence<'a> {
 /// The cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Arena<'a> {
+    /// How both hold their numbers.
+    pub format: Format,
     /// Blocks of keys.
     pub keys: &'a [f32],
     /// Blocks of values.
@@ -46,23 +106,63 @@ pub struct Entry<'a> {
     pub v: &'a [f32],
 }
 
-/// Writes a position's key and value into its block (each of [`block_len`] floats); nothing else there changes.
+/// Memory of one block of keys and of one of values, each of [`Format::block_len`] floats.
+#[derive(Debug)]
+pub struct BlockMut<'a> {
+    /// How both hold their numbers.
+    pub format: Format,
+    /// Keys.
+    pub keys: &'a mut [f32],
+    /// Values.
+    pub values: &'a mut [f32],
+}
+
+/// Writes a position's key and value into its block; nothing else there changes.
 ///
 /// # Panics
 /// If the lengths do not agree.
-pub fn append(shape: &Shape, entry: Entry<'_>, position: usize, key_block: &mut [f32], value_block: &mut [f32]) {
+pub fn append(shape: &Shape, entry: Entry<'_>, position: usize, block: BlockMut<'_>) {
     shape.check();
     assert_len("append: key", entry.k.len(), &[shape.kv_heads, shape.head_width]);
     assert_len("append: value", entry.v.len(), &[shape.kv_heads, shape.head_width]);
-    let lengths = [key_block.len(), value_block.len()];
-    assert_eq!(lengths, [block_len(shape); 2], "append: lengths of the blocks");
-    let (lane, padded) = (position % BLOCK, shape.padded());
-    for (block, k) in key_block.chunks_exact_mut(padded * BLOCK).zip(entry.k.chunks_exact(shape.head_width)) {
-        block.chunks_exact_mut(BLOCK).zip(k).for_each(|(column, k)| column[lane] = *k);
+    let (format, lengths) = (block.format, [block.keys.len(), block.values.len()]);
+    assert_eq!(lengths, [format.block_len(shape); 2], "append: lengths of the blocks");
+    let (lane, head) = (position % BLOCK, format.head_len(shape));
+    for (memory, k) in block.keys.chunks_exact_mut(head).zip(entry.k.chunks_exact(shape.head_width)) {
+        put(format, memory, k, lane, [lane, BLOCK]);
     }
-    for (block, v) in value_block.chunks_exact_mut(padded * BLOCK).zip(entry.v.chunks_exact(shape.head_width)) {
-        block[lane * padded..][..v.len()].copy_from_slice(v);
+    for (memory, v) in block.values.chunks_exact_mut(head).zip(entry.v.chunks_exact(shape.head_width)) {
+        put(format, memory, v, lane, [lane * shape.padded(), 1]);
     }
+}
+
+/// Writes a head's numbers of one position into its memory, from `start` on and `stride` apart.
+fn put(format: Format, memory: &mut [f32], numbers: &[f32], position: usize, [start, stride]: [usize; 2]) {
+    match format {
+        Format::F32 => memory[start..].iter_mut().step_by(stride).zip(numbers).for_each(|(to, x)| *to = *x),
+        Format::Bf16 => {
+            let to = bf16::of_floats_mut(memory)[start..].iter_mut().step_by(stride);
+            to.zip(numbers).for_each(|(to, &x)| *to = bf16::from_f32(x));
+        }
+        Format::Int8 => {
+            let (values, scales) = memory.split_at_mut(memory.len() - BLOCK);
+            let largest = numbers.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+            let finite = numbers.iter().all(|x| x.is_finite());
+            let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
+            scales[position] = if finite { scale } else { f32::NAN };
+            let to = bytes_mut(values)[start..].iter_mut().step_by(stride);
+            to.zip(numbers).for_each(|(to, x)| *to = (x * inverse).round_ties_even() as i8);
+        }
+    }
+}
+
+/// Keys and values whose largest magnitude is below this are zeros in bytes.
+const LEAST: f32 = 1e-30;
+
+/// The memory of floats, as four times as many bytes.
+fn bytes_mut(floats: &mut [f32]) -> &mut [i8] {
+    // SAFETY: four times as many of a quarter of the size; every bit pattern is a value of either.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), 4 * floats.len()) }
 }
 
 /// Causal attention of some rows of each sequence with the cache, in which their own keys and values already stand.
@@ -77,11 +177,12 @@ pub fn attend(shape: &Shape, sequences: &[CachedSequence<'_>], q: &[f32], arena:
     let out = SharedMut::new(out);
     parallel(spans.len() * shape.kv_heads, |task| {
         let ((sequence, positions), kv_head) = (spans[task / shape.kv_heads].clone(), task % shape.kv_heads);
-        let head = kv_head * shape.padded() * BLOCK;
+        let head = kv_head * arena.format.head_len(shape);
         let blocks = Blocks {
+            format: arena.format,
             keys: arena.keys[head..].as_ptr(),
             values: arena.values[head..].as_ptr(),
-            stride: block_len(shape),
+            stride: arena.format.block_len(shape),
             table: Some(sequence.blocks),
         };
         let origin = sequence.rows.start.wrapping_sub(sequence.first_position);
@@ -136,8 +237,9 @@ fn check(shape: &Shape, sequences: &[CachedSequence<'_>], q: &[f32], arena: Aren
     assert_len("cached attention: q", q.len(), &[rows, shape.heads, shape.head_width]);
     assert_eq!(out.len(), q.len(), "cached attention: length of out");
     check_ranges(sequences.iter().map(|s| &s.rows), rows);
-    let blocks = arena.keys.len() / block_len(shape);
-    assert_len("cached attention: keys", arena.keys.len(), &[blocks, block_len(shape)]);
+    let block_len = arena.format.block_len(shape);
+    let blocks = arena.keys.len() / block_len;
+    assert_len("cached attention: keys", arena.keys.len(), &[blocks, block_len]);
     assert_eq!(arena.values.len(), arena.keys.len(), "cached attention: length of the values");
     for sequence in sequences.iter().filter(|s| !s.rows.is_empty()) {
         let positions = sequence.first_position.checked_add(sequence.rows.len());

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::cached::Format;
 use super::queries::{Blocks, Queries, Span};
 use super::{BLOCK, Inputs, Shape, check_inputs};
 use crate::buffer::with_scratch;
@@ -43,7 +44,8 @@ pub fn forward(
                 source.transpose(inputs.k, &mut keys[at..][..block]);
                 source.copy(inputs.v, &mut values[at..][..block]);
             }
-            let blocks = Blocks { keys: keys.as_ptr(), values: values.as_ptr(), stride: block, table: None };
+            let (format, keys, values) = (Format::F32, keys.as_ptr(), values.as_ptr());
+            let blocks = Blocks { format, keys, values, stride: block, table: None };
             let (origin, length) = (sequence.start, sequence.len());
             let queries = Queries { shape, blocks, kv_head, q: inputs.q, out, lse, origin, length };
             for start in (0..length).step_by(BLOCK) {

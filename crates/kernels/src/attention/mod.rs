@@ -11,6 +11,7 @@ mod backward;
 pub mod cached;
 mod forward;
 mod queries;
+mod widen;
 
 use std::ops::Range;
 

@@ -2,15 +2,19 @@
 
 use std::ops::Range;
 
+use super::cached::Format;
+use super::widen::{widen_keys, widen_values};
 use super::{BLOCK, HEAD_WIDTH_MAX, Shape};
+use crate::buffer::Scratch;
 use crate::matmul::tile::{Ahead, TILE_ROWS, Tile};
 use crate::pool::SharedMut;
 use crate::simd::{Kernel, LANES, Math, Simd, ln, prefetch};
 
 /// Keys and values of one head: block b holds keys as `[width][64]` and values as `[64][padded width]` at
-/// `number(b) * stride` floats.
+/// `number(b) * stride` floats of memory; where they are bytes, with 64 scales behind.
 #[derive(Clone, Copy)]
 pub(super) struct Blocks<'a> {
+    pub format: Format,
     pub keys: *const f32,
     pub values: *const f32,
     pub stride: usize,
@@ -77,13 +81,16 @@ impl Kernel for Span<'_> {
             first: [0; TILE_ROWS],
             end: [0; TILE_ROWS],
         };
+        // Room for a block's keys and values in f32, where they are something else.
+        let is_wide = self.queries.blocks.format == Format::F32;
+        let mut wide = Scratch::new(if is_wide { 0 } else { 2 * self.queries.shape.padded() * BLOCK });
         for start in (0..units).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(units - start);
             self.begin::<S>(start, rows, &mut state);
             let first = state.first[..rows].iter().fold(usize::MAX, |least, &v| least.min(v)) / BLOCK;
             let end = state.end[..rows].iter().fold(0, |most, &v| most.max(v)).div_ceil(BLOCK);
             for block in first..end {
-                self.block::<S>(block, rows, &mut state);
+                self.block::<S>(block, rows, &mut state, &mut wide);
             }
             self.finish::<S>(start, rows, &mut state);
         }
@@ -127,12 +134,14 @@ impl Span<'_> {
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, block: usize, rows: usize, state: &mut State) {
+    fn block<S: Simd>(&self, block: usize, rows: usize, state: &mut State, wide: &mut [f32]) {
         let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
-        let offset = self.queries.blocks.offset(block);
         let within = |position: usize| BLOCK.min(position.saturating_sub(block * BLOCK));
         let seen: [Range<usize>; TILE_ROWS] = std::array::from_fn(|r| within(state.first[r])..within(state.end[r]));
         let end = seen[..rows].iter().fold(0, |most, seen| most.max(seen.end));
+        let start = seen[..rows].iter().fold(BLOCK, |least, seen| least.min(seen.start));
+        // SAFETY: the block is readable at the positions that are seen.
+        let (keys, values) = unsafe { self.floats::<S>(block, start..end, wide) };
         // SAFETY: the block is readable; the scores hold six rows.
         unsafe {
             S::tile(Tile {
@@ -142,7 +151,7 @@ impl Span<'_> {
                 a: state.q.as_ptr(),
                 a_row: padded,
                 a_k: 1,
-                b: self.queries.blocks.keys.add(offset),
+                b: keys,
                 b_k: BLOCK,
                 c: state.scores.as_mut_ptr(),
                 c_row: BLOCK,
@@ -152,7 +161,34 @@ impl Span<'_> {
         }
         softmax::<S>(&seen[..rows], padded, state);
         // SAFETY: the block is readable at the positions that each row sees.
-        unsafe { add_values::<S>(&seen[..rows], padded, self.queries.blocks.values.add(offset), state) }
+        unsafe { add_values::<S>(&seen[..rows], padded, values, state) }
+    }
+
+    /// A block's keys and values in f32: where they lie, or in `wide` those of some positions (keys of whole vectors).
+    ///
+    /// # Safety
+    /// The block must be readable.
+    #[inline(always)]
+    unsafe fn floats<S: Simd>(
+        &self,
+        block: usize,
+        positions: Range<usize>,
+        wide: &mut [f32],
+    ) -> (*const f32, *const f32) {
+        let (shape, blocks) = (self.queries.shape, self.queries.blocks);
+        let offset = blocks.offset(block);
+        // SAFETY: inside the arenas.
+        let from = unsafe { [blocks.keys.add(offset), blocks.values.add(offset)] };
+        if blocks.format == Format::F32 {
+            return (from[0], from[1]);
+        }
+        let (keys, values) = wide.split_at_mut(shape.padded() * BLOCK);
+        // SAFETY: the caller's promise.
+        unsafe {
+            widen_keys::<S>(blocks.format, from[0], [shape.head_width, shape.padded()], positions.clone(), keys);
+            widen_values::<S>(blocks.format, from[1], shape.padded(), positions, values);
+        }
+        (keys.as_ptr(), values.as_ptr())
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-use super::cached::{Arena, CachedSequence, Entry, append, attend, block_len};
+use super::cached::{Arena, BlockMut, CachedSequence, Entry, Format, append, attend};
 use super::*;
 use crate::reference;
 use crate::testing::{Guarded, assert_close, assert_same_bits, check_gradient, random, same_everywhere, wide};
@@ -24,6 +24,7 @@ const CASES: &[Numbers] = &[
     (1, 1, 8, false, Some(usize::MAX), &[66]),
 ];
 
+#[derive(Clone)]
 struct Case {
     shape: Shape,
     sequences: Vec<Range<usize>>,
@@ -149,8 +150,8 @@ fn gradients(case: &Case, dout: &[f32]) -> Vec<f32> {
 }
 
 /// Runs all sequences through the cache in chunks, several in one call, and gives the result for all rows.
-fn through_cache(case: &Case, chunk: usize) -> Vec<f32> {
-    let (shape, size) = (&case.shape, block_len(&case.shape));
+fn through_cache(case: &Case, format: Format, chunk: usize) -> Vec<f32> {
+    let (shape, size) = (&case.shape, format.block_len(&case.shape));
     // Blocks of the sequences alternate in the arena, which holds poison where nothing was written.
     let count = case.sequences.len();
     let most = case.sequences.iter().map(|s| s.len().div_ceil(BLOCK)).max().unwrap_or(0);
@@ -166,7 +167,8 @@ fn through_cache(case: &Case, chunk: usize) -> Vec<f32> {
                 let source = (sequence.start + position) * kv_row;
                 let entry = Entry { k: &case.k[source..][..kv_row], v: &case.v[source..][..kv_row] };
                 let at = tables[s][position / BLOCK] as usize * size;
-                append(shape, entry, position, &mut keys[at..][..size], &mut values[at..][..size]);
+                let (keys, values) = (&mut keys[at..][..size], &mut values[at..][..size]);
+                append(shape, entry, position, BlockMut { format, keys, values });
                 rows.push(sequence.start + position);
                 q.extend_from_slice(&case.q[(sequence.start + position) * row..][..row]);
             }
@@ -175,7 +177,7 @@ fn through_cache(case: &Case, chunk: usize) -> Vec<f32> {
             sequences.push(CachedSequence { rows, first_position: positions.start, blocks: &tables[s] });
         }
         let mut part = vec![0.0; q.len()];
-        attend(shape, &sequences, &q, Arena { keys: &keys, values: &values }, &mut part);
+        attend(shape, &sequences, &q, Arena { format, keys: &keys, values: &values }, &mut part);
         rows.iter().zip(part.chunks_exact(row)).for_each(|(&r, part)| out[r * row..][..row].copy_from_slice(part));
     }
     out
@@ -187,10 +189,55 @@ fn the_cache_gives_the_bits_of_training() {
         let case = Case::new(case);
         let expected = case.forward().0;
         for chunk in [1, 13, 64, 1000] {
-            let got = same_everywhere(|| through_cache(&case, chunk));
+            let got = same_everywhere(|| through_cache(&case, Format::F32, chunk));
             assert_same_bits(&got, &expected, &format!("{:?} in chunks of {chunk}", case.shape));
         }
     }
+}
+
+#[test]
+fn a_cache_of_fewer_bits_gives_the_bits_of_what_it_holds() {
+    for case in CASES.iter().filter(|case| case.3) {
+        let case = Case::new(case);
+        for format in [Format::Bf16, Format::Int8] {
+            let round = |numbers: &[f32]| -> Vec<f32> {
+                let head = |head: &[f32]| -> Vec<f32> {
+                    match format {
+                        Format::F32 => head.to_vec(),
+                        Format::Bf16 => head.iter().map(|&x| crate::bf16::to_f32(crate::bf16::from_f32(x))).collect(),
+                        Format::Int8 => {
+                            let (values, scale) = reference::bytes_of(head, false);
+                            values.iter().map(|&value| value as f32 * scale).collect()
+                        }
+                    }
+                };
+                numbers.chunks(case.shape.head_width).flat_map(head).collect()
+            };
+            let mut rounded = case.clone();
+            (rounded.k, rounded.v) = (round(&case.k), round(&case.v));
+            let (expected, exact) = (rounded.forward().0, case.forward().0);
+            for chunk in [1, 100] {
+                let got = same_everywhere(|| through_cache(&case, format, chunk));
+                assert_same_bits(&got, &expected, &format!("{:?} in {format:?}", case.shape));
+            }
+            let error = expected.iter().zip(&exact).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            // The one number of a head of width one is its own largest, which bytes hold.
+            let may_be_exact = case.shape.head_width == 1 && format == Format::Int8;
+            assert!(error < 0.02 && (error > 0.0 || may_be_exact), "{format:?}, {:?}: {error}", case.shape);
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_no_number_stays_none_in_bytes() {
+    let shape = Shape { heads: 1, kv_heads: 1, head_width: 4, scale: 1.0, causal: true, reach: None };
+    let format = Format::Int8;
+    let (mut keys, mut values) = (vec![0.0; format.block_len(&shape)], vec![0.0; format.block_len(&shape)]);
+    let entry = Entry { k: &[1.0; 4], v: &[1.0, f32::NAN, 1.0, 1.0] };
+    append(&shape, entry, 0, BlockMut { format, keys: &mut keys, values: &mut values });
+    let (sequence, mut out) = (CachedSequence { rows: 0..1, first_position: 0, blocks: &[0] }, [0.0; 4]);
+    attend(&shape, &[sequence], &[1.0; 4], Arena { format, keys: &keys, values: &values }, &mut out);
+    assert!(out.iter().all(|x| x.is_nan()), "{out:?}");
 }
 
 #[test]
@@ -204,7 +251,8 @@ fn overlapping_sequences_are_refused() {
 #[should_panic(expected = "block 2 in an arena of 2")]
 fn a_block_beyond_the_arena_is_refused() {
     let shape = Shape { heads: 1, kv_heads: 1, head_width: 4, scale: 1.0, causal: true, reach: None };
-    let arena = vec![0.0; block_len(&shape) * 2];
+    let arena = vec![0.0; Format::F32.block_len(&shape) * 2];
     let sequence = CachedSequence { rows: 0..1, first_position: 64, blocks: &[0, 2] };
-    attend(&shape, &[sequence], &[0.0; 4], Arena { keys: &arena, values: &arena }, &mut [0.0; 4]);
+    let arena = Arena { format: Format::F32, keys: &arena, values: &arena };
+    attend(&shape, &[sequence], &[0.0; 4], arena, &mut [0.0; 4]);
 }

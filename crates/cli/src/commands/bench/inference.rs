@@ -15,7 +15,7 @@ use luban_kernels::{limits, pool};
 use serde_json::{Value, json};
 
 use super::{peak_rss_mb, status_mb};
-use crate::args::Global;
+use crate::args::{CacheOptions, Global};
 use crate::format::table as layout;
 use crate::output::{self, Failure, Outcome};
 use crate::session::{Interrupt, Session};
@@ -29,6 +29,8 @@ use crate::session::{Interrupt, Session};
 pub struct Decode {
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    cache: CacheOptions,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub prompt_tokens: usize,
@@ -48,6 +50,8 @@ pub struct Decode {
 pub struct Batch {
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    cache: CacheOptions,
     /// Sequences at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub sequences: u16,
@@ -169,7 +173,7 @@ pub fn decode(options: &Decode, global: &Global) -> Outcome {
     let Decode { prompt_tokens, answer_tokens, repetitions, .. } = *options;
     let engine = Engine::load(
         &options.model.locate(global)?,
-        plain(EngineOptions { sequences_max: 1, ..EngineOptions::default() }),
+        plain(EngineOptions { sequences_max: 1, cache: options.cache.cache, ..EngineOptions::default() }),
     )?;
     let lengths = Lengths { prompt: prompt_tokens, answer: answer_tokens, repetitions };
     let measured = bench::single(&engine, lengths, &SystemClock::default())?;
@@ -194,6 +198,7 @@ pub fn batch(options: &Batch, global: &Global) -> Outcome {
     let engine = plain(EngineOptions {
         sequences_max: sequences,
         queue_max: sequences,
+        cache: options.cache.cache,
         // All prompts in one step, so that the steps after it are of answers alone.
         step_tokens_max: (sequences * prompt_tokens).clamp(1, EngineOptions::STEP_TOKENS_MAX),
         ..EngineOptions::default()
