@@ -24,7 +24,15 @@ pub const KEY_BYTES_MAX: usize = 512;
 /// Keys that open the API, each on behalf of a tenant. Only their digests are kept.
 #[derive(Clone, Default)]
 pub struct ApiKeys {
-    keys: Vec<(Digest, Tenant)>,
+    keys: Vec<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    digest: Digest,
+    tenant: Tenant,
+    /// Whether it may change what is served to all.
+    is_operators: bool,
 }
 
 /// On whose behalf a request is: those of one tenant share a queue, turns and cached prompts. The one without a name is
@@ -58,9 +66,26 @@ impl ApiKeys {
     /// A key of fewer than 16 or more than 512 bytes, or with other than visible ASCII characters, or that is there
     /// twice; a name of a tenant that is too long, or has other than visible ASCII characters; too many keys.
     pub fn of_tenants<T: AsRef<str>, K: AsRef<str>>(keys: impl IntoIterator<Item = (T, K)>) -> Result<Self> {
-        let (mut known, mut seen) = (Vec::new(), BTreeSet::new());
-        for (index, (tenant, key)) in keys.into_iter().enumerate() {
-            let (tenant, key, number) = (tenant.as_ref(), key.as_ref(), index + 1);
+        Self::none().and(keys, false)
+    }
+
+    /// Operators' keys besides, with their tenants: these open what the others do, and what changes the server too.
+    ///
+    /// # Errors
+    /// As [`Self::of_tenants`], over all keys.
+    pub fn and_operators<T: AsRef<str>, K: AsRef<str>>(self, keys: impl IntoIterator<Item = (T, K)>) -> Result<Self> {
+        self.and(keys, true)
+    }
+
+    fn and<T: AsRef<str>, K: AsRef<str>>(
+        self,
+        keys: impl IntoIterator<Item = (T, K)>,
+        is_operators: bool,
+    ) -> Result<Self> {
+        let mut known = self.keys;
+        let mut seen: BTreeSet<_> = known.iter().map(|key| key.digest.0).collect();
+        for (tenant, key) in keys {
+            let (tenant, key, number) = (tenant.as_ref(), key.as_ref(), known.len() + 1);
             let digest = digest::of_bytes(key.as_bytes());
             let why = match () {
                 () if number > KEYS_MAX => format!("is one too many; at most {KEYS_MAX} are allowed"),
@@ -75,7 +100,7 @@ impl ApiKeys {
                 }
                 () if !seen.insert(digest.0) => "is there twice".into(),
                 () => {
-                    known.push((digest, Tenant(tenant.into())));
+                    known.push(Key { digest, tenant: Tenant(tenant.into()), is_operators });
                     continue;
                 }
             };
@@ -91,24 +116,40 @@ impl ApiKeys {
 
     /// Whose key it is. The time this takes tells nothing about the keys: digests are compared, all of them, in constant
     /// time each.
-    fn tenant_of(&self, key: &[u8]) -> Option<&Tenant> {
+    fn find(&self, key: &[u8]) -> Option<&Key> {
         let presented = digest::of_bytes(key);
         // No key has the number 0.
-        let found = self.keys.iter().zip(1u32..).fold(0, |found, ((known, _), number)| {
-            u32::conditional_select(&found, &number, known.0.ct_eq(&presented.0))
+        let found = self.keys.iter().zip(1u32..).fold(0, |found, (known, number)| {
+            u32::conditional_select(&found, &number, known.digest.0.ct_eq(&presented.0))
         });
         let index = (found as usize).checked_sub(1)?;
-        self.keys.get(index).map(|(_, tenant)| tenant)
+        self.keys.get(index)
     }
 
     /// Lets a request pass if it brings a key, or if there are none, and says on whose behalf it is.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Tenant, ApiError> {
+        Ok(self.presented(headers)?.map_or_else(Tenant::default, |key| key.tenant.clone()))
+    }
+
+    /// As [`Self::check`], of operators' keys alone. A server whose keys are all of others lets nobody pass.
+    pub(crate) fn check_operator(&self, headers: &HeaderMap) -> Result<Tenant, ApiError> {
+        match self.presented(headers)? {
+            None => Ok(Tenant::default()),
+            Some(key) if key.is_operators => Ok(key.tenant.clone()),
+            Some(_) => {
+                Err(ApiError::new(StatusCode::FORBIDDEN, "this needs an operator's key").with_code("not_operator"))
+            }
+        }
+    }
+
+    /// The key that a request brings; none if there are no keys at all.
+    fn presented(&self, headers: &HeaderMap) -> Result<Option<&Key>, ApiError> {
         if self.is_empty() {
-            return Ok(Tenant::default());
+            return Ok(None);
         }
         let key = headers.get(AUTHORIZATION).and_then(bearer);
-        match key.map(|key| (key.len() <= KEY_BYTES_MAX).then(|| self.tenant_of(key)).flatten()) {
-            Some(Some(tenant)) => Ok(tenant.clone()),
+        match key.map(|key| (key.len() <= KEY_BYTES_MAX).then(|| self.find(key)).flatten()) {
+            Some(Some(key)) => Ok(Some(key)),
             Some(None) => Err(ApiError::key("the API key is not valid")),
             None => Err(ApiError::key("an API key is needed: send it as `Authorization: Bearer KEY`")),
         }
@@ -219,6 +260,22 @@ mod tests {
             assert!(ApiKeys::of_tenants(wrong.clone()).is_err(), "{wrong:?}");
         }
         assert!(ApiKeys::of_tenants([("x".repeat(257), key)]).is_err());
+    }
+
+    #[test]
+    fn operators_may_what_others_may_not() {
+        let keys = ApiKeys::of_tenants([("a", "sk-0123456789abcdef")]).unwrap();
+        let with = |key: &str| headers("authorization", &format!("Bearer {key}"));
+        assert!(keys.check_operator(&with("sk-0123456789abcdef")).is_err(), "there is no operator yet");
+        let keys = keys.and_operators([("ops", "sk-operator-0123456789")]).unwrap();
+        assert_eq!(&*keys.check_operator(&with("sk-operator-0123456789")).unwrap().0, "ops");
+        assert_eq!(&*keys.check(&with("sk-operator-0123456789")).unwrap().0, "ops");
+        assert!(keys.check_operator(&with("sk-0123456789abcdef")).is_err());
+        assert!(keys.check_operator(&with("sk-operator-012345678")).is_err());
+        assert!(keys.check_operator(&HeaderMap::new()).is_err());
+        assert!(ApiKeys::none().check_operator(&HeaderMap::new()).is_ok());
+        // A key is the one or the other.
+        assert!(keys.and_operators([("", "sk-0123456789abcdef")]).is_err());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Access {
     Key,
     /// Whoever brings a key; others get status 401 too, with a page that asks for one.
     SignIn,
+    /// Whoever brings an operator's key: it changes what is served to all.
+    Operator,
 }
 
 /// A route.
@@ -59,8 +61,13 @@ pub const TABLE: &[Route] = &[
     Route { method: "POST", path: "/v1/completions", access: Access::Key, endpoint: Endpoint::Completions },
     Route { method: "POST", path: "/v1/chat/completions", access: Access::Key, endpoint: Endpoint::Chat },
     Route { method: "GET", path: "/v1/adapters", access: Access::Key, endpoint: Endpoint::Adapters },
-    Route { method: "POST", path: "/v1/adapters", access: Access::Key, endpoint: Endpoint::LoadAdapter },
-    Route { method: "DELETE", path: "/v1/adapters/{adapter}", access: Access::Key, endpoint: Endpoint::DropAdapter },
+    Route { method: "POST", path: "/v1/adapters", access: Access::Operator, endpoint: Endpoint::LoadAdapter },
+    Route {
+        method: "DELETE",
+        path: "/v1/adapters/{adapter}",
+        access: Access::Operator,
+        endpoint: Endpoint::DropAdapter,
+    },
     Route { method: "POST", path: "/v1/rerank", access: Access::Key, endpoint: Endpoint::Rerank },
 ];
 
@@ -96,9 +103,20 @@ impl Route {
     }
 }
 
-/// A route that a path belongs to, whatever the method; all of them are open to the same.
+/// A route that a path belongs to, whatever the method.
 pub(crate) fn find(path: &str) -> Option<&'static Route> {
     TABLE.iter().find(|route| route.matches(path))
+}
+
+/// Who may ask for this. What is not in the table wants a key too, but for other methods of a path that is open.
+pub(crate) fn access(method: &str, path: &str) -> Access {
+    let method = if method == "HEAD" { "GET" } else { method };
+    let of_path = || TABLE.iter().filter(|route| route.matches(path));
+    match of_path().find(|route| route.method == method) {
+        Some(route) => route.access,
+        None if of_path().next().is_some() && of_path().all(|route| route.access == Access::Anyone) => Access::Anyone,
+        None => Access::Key,
+    }
 }
 
 /// The router of the table.
@@ -127,13 +145,28 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_one_path_stand_together_and_are_open_to_the_same() {
+    fn routes_of_one_path_stand_together() {
         for (index, route) in TABLE.iter().enumerate() {
             let same: Vec<usize> = (0..TABLE.len()).filter(|&other| TABLE[other].path == route.path).collect();
-            assert!(same.iter().all(|&other| TABLE[other].access == route.access), "{}", route.path);
             assert_eq!(same.iter().max().unwrap() - same.iter().min().unwrap() + 1, same.len(), "{}", route.path);
             assert!(same.iter().all(|&other| other == index || TABLE[other].method != route.method), "{}", route.path);
         }
+    }
+
+    #[test]
+    fn what_changes_the_server_is_the_operators() {
+        let operators: Vec<_> = TABLE.iter().filter(|route| route.access == Access::Operator).collect();
+        assert!(operators.iter().all(|route| route.method != "GET") && operators.len() == 2);
+        assert_eq!(access("GET", "/v1/adapters"), Access::Key);
+        assert_eq!(access("HEAD", "/v1/adapters"), Access::Key);
+        assert_eq!(access("POST", "/v1/adapters"), Access::Operator);
+        assert_eq!(access("DELETE", "/v1/adapters/x"), Access::Operator);
+        assert_eq!(access("PUT", "/v1/adapters"), Access::Key);
+        assert_eq!(access("PUT", "/healthz"), Access::Anyone);
+        assert_eq!(access("PUT", "/"), Access::Key);
+        assert_eq!(access("GET", "/"), Access::SignIn);
+        assert_eq!(access("POST", "/v1/adapters/"), Access::Key);
+        assert_eq!(access("GET", "/nowhere"), Access::Key);
     }
 
     #[test]

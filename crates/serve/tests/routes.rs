@@ -8,8 +8,12 @@ use luban_serve::{ApiKeys, Error, ServeOptions, Server};
 use serde_json::json;
 use support::{ADAPTER, Bench, KEY, MODEL, Reply, start, start_adaptable, start_default};
 
+const PLAIN_KEY: &str = "sk-test-of-no-operator-0123456789";
+
+/// [`KEY`] is the operator's.
 fn with_keys() -> Bench {
-    start_adaptable(|options| options.keys = ApiKeys::new([KEY]).unwrap())
+    let keys = || ApiKeys::new([PLAIN_KEY]).unwrap().and_operators([("", KEY)]).unwrap();
+    start_adaptable(move |options| options.keys = keys())
 }
 
 /// A request that the route would answer.
@@ -54,6 +58,28 @@ fn nothing_but_the_sign_of_life_is_let_in_without_a_key() {
     assert_eq!(ask(&bench, "GET", "/v1/audio/speech", None).status, 401);
     assert_eq!(ask(&bench, "GET", "/v1/audio/speech", Some(KEY)).status, 404);
     assert_eq!(bench.server.engine().stats().finished, 2, "nothing was generated without a key");
+}
+
+#[test]
+fn what_changes_the_server_takes_an_operators_key() {
+    let bench = with_keys();
+    for route in TABLE {
+        let reply = ask(&bench, route.method, route.path, Some(PLAIN_KEY));
+        match route.access {
+            Access::Operator => assert_eq!(
+                (reply.status, reply.error()["code"].as_str()),
+                (403, Some("not_operator")),
+                "{} {}",
+                route.method,
+                route.path
+            ),
+            _ => assert_eq!(reply.status, 200, "{} {}", route.method, route.path),
+        }
+    }
+    assert!(bench.server.engine().adapters().is_empty());
+    // A server whose keys are all of others has nobody who may.
+    let bench = start_adaptable(|options| options.keys = ApiKeys::new([KEY]).unwrap());
+    assert_eq!(ask(&bench, "POST", "/v1/adapters", Some(KEY)).status, 403);
 }
 
 #[test]

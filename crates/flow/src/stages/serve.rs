@@ -37,10 +37,15 @@ pub struct Serve {
     /// take turns, and none shares what is remembered of prompts with another
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+    /// A file with keys of operators, as --keys has them: these open what the others do, and may have adapters loaded and
+    /// dropped, which the others may not
+    #[arg(long, value_name = "FILE")]
+    pub operator_keys: Option<PathBuf>,
     /// An adapter of the model, called NAME in the API: a folder as PEFT writes it, or a GGUF file; may be given several times
     #[arg(long, value_name = "NAME=PATH")]
     pub adapter: Vec<String>,
-    /// A folder from which clients may have adapters loaded while the server runs, by the names of its entries
+    /// A folder from which operators may have adapters loaded while the server runs, by the names of its entries; without
+    /// keys, whoever reaches the server
     #[arg(long, value_name = "DIR")]
     pub adapter_folder: Option<PathBuf>,
     /// The model's name in the API; its folder's name when not given
@@ -79,6 +84,7 @@ impl Default for Serve {
             port: 8080,
             api_key: Vec::new(),
             keys: None,
+            operator_keys: None,
             adapter: Vec::new(),
             adapter_folder: None,
             name: None,
@@ -191,21 +197,30 @@ impl Serve {
     fn keys(&self) -> Result<ApiKeys> {
         let mut keys: Vec<(String, String)> = self.api_key.iter().map(|key| (String::new(), key.clone())).collect();
         if let Some(path) = &self.keys {
-            let fail = |source| Error::Io { what: "read the keys in", path: path.clone(), source };
-            if std::fs::metadata(path).map_err(fail)?.len() > KEYS_BYTES_MAX {
-                return Err(fail(std::io::Error::other("the file is too long")));
-            }
-            let text = std::fs::read_to_string(path).map_err(fail)?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            keys.extend(lines.map(|line| match line.split_once(char::is_whitespace) {
-                Some((tenant, key)) => (tenant.to_owned(), key.trim_start().to_owned()),
-                None => (String::new(), line.to_owned()),
-            }));
-            if keys.is_empty() {
-                return Err(fail(std::io::Error::other("there is no key in it")));
-            }
+            keys.extend(keys_in(path)?);
         }
-        Ok(ApiKeys::of_tenants(keys)?)
+        let operators = self.operator_keys.as_deref().map(keys_in).transpose()?.unwrap_or_default();
+        Ok(ApiKeys::of_tenants(keys)?.and_operators(operators)?)
+    }
+}
+
+/// The keys in a file, each with the name before it.
+fn keys_in(path: &Path) -> Result<Vec<(String, String)>> {
+    let fail = |source| Error::Io { what: "read the keys in", path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(fail)?.len() > KEYS_BYTES_MAX {
+        return Err(fail(std::io::Error::other("the file is too long")));
+    }
+    let text = std::fs::read_to_string(path).map_err(fail)?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys: Vec<(String, String)> = lines
+        .map(|line| match line.split_once(char::is_whitespace) {
+            Some((tenant, key)) => (tenant.to_owned(), key.trim_start().to_owned()),
+            None => (String::new(), line.to_owned()),
+        })
+        .collect();
+    match keys.is_empty() {
+        true => Err(fail(std::io::Error::other("there is no key in it"))),
+        false => Ok(keys),
     }
 }
 
@@ -228,6 +243,22 @@ mod tests {
             ["", "\n \n", "ada short", "ada sk-another-long-key more", "ada sk-0123456789abcdef\nsk-0123456789abcdef"]
         {
             assert!(keys(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn operators_have_keys_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            Some(folder.path().join(name))
+        };
+        let (keys, operator_keys) = (file("keys", "ada sk-0123456789abcdef"), file("operators", "sk-operator-0123456"));
+        let read = Serve { keys: keys.clone(), operator_keys, ..Serve::default() }.keys().unwrap();
+        assert_eq!(format!("{read:?}"), "ApiKeys(2)");
+        for wrong in ["", "sk-0123456789abcdef"] {
+            let serve = Serve { keys: keys.clone(), operator_keys: file("wrong", wrong), ..Serve::default() };
+            assert!(serve.keys().is_err(), "{wrong:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Method, Response};
+use axum::http::Response;
 use axum::response::IntoResponse;
 use tower::ServiceExt;
 
@@ -41,11 +41,10 @@ pub(crate) async fn answer(
 /// Deny by default: a route that is not in the table wants a key too. Says on whose behalf the request is.
 fn check(app: &App, request: &Request<Body>) -> Result<Tenant, ApiError> {
     app.hosts.check(request)?;
-    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    match routes::find(request.uri().path()).map(|route| route.access) {
-        Some(Access::Anyone) => Ok(Tenant::default()),
-        Some(Access::SignIn) if reading => Ok(Tenant::default()),
-        _ => app.keys.check(request.headers()),
+    match routes::access(request.method().as_str(), request.uri().path()) {
+        Access::Anyone | Access::SignIn => Ok(Tenant::default()),
+        Access::Key => app.keys.check(request.headers()),
+        Access::Operator => app.keys.check_operator(request.headers()),
     }
 }
 
