@@ -24,6 +24,8 @@ const PRODUCTS: &[([usize; 3], bool, bool)] = &[
     ([3072, 1024, 768], true, false),
     ([4096, 192, 8192], false, true),
     ([8192, 4096, 192], true, false),
+    ([154, 768, 30522], false, true),
+    ([154, 30522, 768], false, false),
 ];
 /// rows, inputs, outputs.
 const PACKED: &[[usize; 3]] = &[[1, 576, 1536], [1, 1536, 576], [4, 576, 1536], [16, 576, 1536], [512, 576, 1536]];

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use crate::buffer::with_scratch;
 use crate::cpu;
-use crate::pool::SharedMut;
+use crate::pool::{self, SharedMut};
 use blocks::{Product, multiply};
 pub(crate) use pack::pieces;
 pub use pack::{pack, packed_len};
@@ -160,7 +160,7 @@ pub(crate) fn matmul_wide(
     outputs: usize,
     c: &mut [f32],
     finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
-    pack: impl Fn(Range<usize>, Range<usize>, &mut [Wide]),
+    pack: impl Fn(Range<usize>, Range<usize>, &mut [Wide]) + Sync,
 ) {
     product(a, outputs, (c, Accumulate::Overwrite), pack, finish);
 }
@@ -172,7 +172,7 @@ fn product_with_bias<A: Number, B: Number, W: Weight + Bits>(
     c: &mut [f32],
     accumulate: Accumulate,
     bias: Option<&[f32]>,
-    pack: impl Fn(MatRef<'_, B>, &mut [W]),
+    pack: impl Fn(MatRef<'_, B>, &mut [W]) + Sync,
 ) {
     assert_eq!(a.cols, b.rows, "matmul: columns of a and rows of b");
     let pack = |rows, columns, packed: &mut [W]| pack(b.rows(rows).columns(columns), packed);
@@ -196,7 +196,7 @@ fn product<A: Number, W: Weight + Bits>(
     a: MatRef<'_, A>,
     outputs: usize,
     (c, accumulate): (&mut [f32], Accumulate),
-    pack: impl Fn(Range<usize>, Range<usize>, &mut [W]),
+    pack: impl Fn(Range<usize>, Range<usize>, &mut [W]) + Sync,
     finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) {
     assert_len("matmul: c", c.len(), &[a.rows, outputs]);
@@ -207,33 +207,74 @@ fn product<A: Number, W: Weight + Bits>(
         c.chunks_exact_mut(outputs).enumerate().for_each(|(row, piece)| finish(row, 0..outputs, piece));
         return;
     }
-    let (c, c_row) = (SharedMut::new(c), outputs);
-    for depth in steps(a.cols, DEPTH_MAX * W::INPUTS) {
-        let k = W::depth(depth.len());
-        let width = (SCRATCH_FLOATS / k / PANEL).max(1) * PANEL;
-        let from_c = accumulate == Accumulate::Add || depth.start > 0;
-        let is_last = depth.end == a.cols;
-        for columns in steps(outputs, width) {
-            with_scratch(packed_len(k, columns.len()), |packed| {
-                let packed = W::of_floats(packed);
-                pack(depth.clone(), columns.clone(), packed);
-                let a = a.columns(depth.clone());
-                let (outputs, c_start) = (columns.len(), columns.start);
-                let product = Product { a, b: packed, outputs, c, c_row, c_start, from_c };
-                match is_last {
-                    false => multiply(&product, |_, _, _| {}),
-                    true => multiply(&product, |row, columns, piece| {
-                        finish(row, c_start + columns.start..c_start + columns.end, piece);
-                    }),
-                }
-            });
+    let whole = Whole { a, c: SharedMut::new(c), c_row: outputs, accumulate };
+    let width = columns_of_task(a.rows, a.cols, outputs);
+    pool::parallel(outputs.div_ceil(width), |task| {
+        whole.columns(task * width..outputs.min((task + 1) * width), &pack, &finish);
+    });
+}
+
+/// How many columns a task takes that packs its own part of B: all of them, and then there is one task, whose work is
+/// shared out again, unless there are so few rows that all of them are one task's anyway. Then what a task packs need not
+/// leave its core's cache.
+fn columns_of_task(rows: usize, depth: usize, outputs: usize) -> usize {
+    let threads = pool::threads();
+    if threads == 1 || rows > ROWS_FEW || outputs < 2 * threads * PANEL {
+        return outputs.max(1);
+    }
+    let fitting = TASK_FLOATS / depth.min(DEPTH_MAX).max(1);
+    let even = outputs.div_ceil(2 * threads);
+    fitting.min(even).next_multiple_of(PANEL)
+}
+
+/// Rows of a product whose tasks pack their own parts of B, at most.
+const ROWS_FEW: usize = 256;
+/// Floats of B that such a task packs at once, about: they stay in its core's second cache.
+const TASK_FLOATS: usize = 1 << 17;
+
+/// A product of which some columns at a time are computed.
+struct Whole<'a, A> {
+    a: MatRef<'a, A>,
+    c: SharedMut<f32>,
+    c_row: usize,
+    accumulate: Accumulate,
+}
+
+impl<A: Number> Whole<'_, A> {
+    fn columns<W: Weight + Bits>(
+        &self,
+        range: Range<usize>,
+        pack: &impl Fn(Range<usize>, Range<usize>, &mut [W]),
+        finish: &(impl Fn(usize, Range<usize>, &mut [f32]) + Sync),
+    ) {
+        let (a, c_row) = (self.a, self.c_row);
+        for depth in steps(0..a.cols, DEPTH_MAX * W::INPUTS) {
+            let k = W::depth(depth.len());
+            let width = (SCRATCH_FLOATS / k / PANEL).max(1) * PANEL;
+            let from_c = self.accumulate == Accumulate::Add || depth.start > 0;
+            let is_last = depth.end == a.cols;
+            for columns in steps(range.clone(), width) {
+                with_scratch(packed_len(k, columns.len()), |packed| {
+                    let packed = W::of_floats(packed);
+                    pack(depth.clone(), columns.clone(), packed);
+                    let a = a.columns(depth.clone());
+                    let (outputs, c_start) = (columns.len(), columns.start);
+                    let product = Product { a, b: packed, outputs, c: self.c, c_row, c_start, from_c };
+                    match is_last {
+                        false => multiply(&product, |_, _, _| {}),
+                        true => multiply(&product, |row, columns, piece| {
+                            finish(row, c_start + columns.start..c_start + columns.end, piece);
+                        }),
+                    }
+                });
+            }
         }
     }
+}
 
-    /// Cuts `0..len` into ranges of `step`.
-    fn steps(len: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
-        (0..len).step_by(step).map(move |start| start..len.min(start + step))
-    }
+/// Cuts a range into ranges of `step`.
+fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(step).map(move |start| start..range.end.min(start + step))
 }
 
 /// `y = x w + bias`, or `y += x w + bias`, with a weight from [`pack`].

@@ -18,6 +18,7 @@ const SHAPES: &[[usize; 3]] = &[
     [100, 600, 20],
     [193, 20, 200],
     [7, 1100, 70],
+    [9, 1030, 450],
 ];
 
 type Product = fn(MatRef<'_>, MatRef<'_>, &mut [f32], Accumulate);
