@@ -62,6 +62,25 @@ pub(crate) fn train_bytes(corpus: &Artifact) -> u64 {
     corpus.manifest().files.get(Split::Train.file()).map_or(0, |entry| entry.size)
 }
 
+/// Text of which [`bytes_per_token`] counts the tokens, in bytes.
+const SAMPLE_BYTES: usize = 64 << 10;
+
+/// Bytes of a corpus's text for each token, by its first documents.
+pub(crate) fn bytes_per_token(texts: &Corpus, tokenizer: &Tokenizer) -> Result<f64> {
+    let (mut bytes, mut tokens) = (0, 0);
+    for document in texts.documents(Split::Train)? {
+        let text = document?.text;
+        let sample = &text[..text.floor_char_boundary(SAMPLE_BYTES - bytes)];
+        tokens += tokenizer.encode_ordinary(sample)?.len();
+        bytes += sample.len();
+        // What is left may be less than a character.
+        if bytes + 4 > SAMPLE_BYTES {
+            break;
+        }
+    }
+    Ok(bytes as f64 / tokens.max(1) as f64)
+}
+
 /// The tokenizer of an artifact.
 pub(crate) fn open_tokenizer(artifact: &Artifact) -> Result<Tokenizer> {
     let tokenizer = Tokenizer::from_json(&artifact.read("tokenizer.json")?)?;

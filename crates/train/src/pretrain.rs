@@ -18,11 +18,11 @@ use luban_text::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::checkpoints::{remove, resume};
-use crate::choose::{self, BYTES_PER_TOKEN, Machine, Task};
+use crate::choose::{self, Machine, Task};
 use crate::error::{Error, Result};
 use crate::export;
 use crate::guards::{Guards, Keep, Spike};
-use crate::inputs::{Materials, held_out, open_loader, open_tokenizer, train_bytes};
+use crate::inputs::{Materials, bytes_per_token, held_out, open_loader, open_tokenizer, train_bytes};
 use crate::memory;
 use crate::monitor::{self, HeldOut, Score};
 use crate::objective::{self, Example, Objective, Passage, Surroundings};
@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
                 let task = Task { vocab: tokenizer.vocab_size(), causal: objective.causal(), corpus_bytes };
                 let mut plan = choose_plan(options, task, context)?;
                 plan.mix = materials.mixed(options, plan.tokens());
-                warn_of_repetition(&plan, materials, context);
+                warn_of_repetition(&plan, materials, &texts, &tokenizer, context)?;
                 let loader = open_loader(&texts, &tokenizer, &plan)?;
                 let positions = loader.positions();
                 (loader, TrainState::start(identity, plan, positions)?)
@@ -482,10 +482,18 @@ fn choose_plan(options: &PretrainOptions, task: Task, context: Context<'_>) -> R
 }
 
 /// Says so when the run will see its text many times: beyond a few, it learns it by heart (Muennighoff et al. 2023).
-fn warn_of_repetition(plan: &Plan, materials: Materials<'_>, context: Context<'_>) {
+fn warn_of_repetition(
+    plan: &Plan,
+    materials: Materials<'_>,
+    texts: &[Corpus],
+    tokenizer: &Tokenizer,
+    context: Context<'_>,
+) -> Result<()> {
     let others = materials.mix.iter().zip(plan.mix.iter().map(|mixed| mixed.share));
-    for (corpus, share) in std::iter::once((materials.corpus, plan.first_share())).chain(others) {
-        let epochs = plan.tokens() as f64 * share * BYTES_PER_TOKEN / train_bytes(corpus).max(1) as f64;
+    let shares = std::iter::once((materials.corpus, plan.first_share())).chain(others);
+    for ((corpus, share), texts) in shares.zip(texts) {
+        let read = plan.tokens() as f64 * share * bytes_per_token(texts, tokenizer)?;
+        let epochs = read / train_bytes(corpus).max(1) as f64;
         if epochs > EPOCHS_MANY {
             let which = if plan.mix.is_empty() { "the corpus".to_owned() } else { corpus.dir().display().to_string() };
             let text = format!(
@@ -495,4 +503,5 @@ fn warn_of_repetition(plan: &Plan, materials: Materials<'_>, context: Context<'_
             context.observer.event(&Event::Warning(&text));
         }
     }
+    Ok(())
 }
