@@ -89,6 +89,16 @@ pub fn bf16_pairs_are_fast() -> bool {
     isa() == Isa::Avx512Bf16
 }
 
+/// Whether products of bytes, those of [`crate::quantized::training`], are much faster than any others: where there are
+/// instructions for dot products of four bytes.
+pub fn bytes_are_fast() -> bool {
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Avx512Bf16Fma | Isa::Avx512 => is_x86_feature_detected!("avx512vnni"),
+        _ => false,
+    }
+}
+
 /// Bytes of a core's second cache, as the processor tells; a cautious guess where it does not.
 pub(crate) fn second_cache_bytes() -> usize {
     const GUESS: usize = 1 << 20;

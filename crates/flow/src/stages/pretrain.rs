@@ -48,9 +48,9 @@ pub struct Pretrain {
     #[arg(long, value_name = "X")]
     pub fim_rate: Option<f64>,
     /// What matrix products round their factors to: f32, bf16, fp16, fp8, fp8-tensor or int8; by default bf16 where the
-    /// machine is made for it, else f32
-    #[arg(long, value_name = "NAME", value_parser = super::word::<Precision>)]
-    pub precision: Option<Precision>,
+    /// machine is made for it, else f32; `fastest` is int8 where the machine is made for that
+    #[arg(long, value_name = "NAME")]
+    pub precision: Option<Numbers>,
     /// The model to train from scratch: a Hugging Face config.json, a folder with one, or a name that `luban plan`
     /// lists; in the place of --width, --layers and --heads
     #[arg(long, value_name = "FILE|NAME")]
@@ -142,7 +142,7 @@ impl Default for Pretrain {
             masked_share: options.masked_share,
             whole_word: options.whole_word,
             fim_rate: options.fim_rate,
-            precision: options.precision,
+            precision: options.precision.map(Numbers::Of),
             config: None,
             width: options.width,
             layers: options.layers,
@@ -182,7 +182,7 @@ impl Pretrain {
             masked_share: self.masked_share,
             whole_word: self.whole_word,
             fim_rate: self.fim_rate,
-            precision: self.precision,
+            precision: self.precision.map(Numbers::precision),
             config: self.config.as_deref().map(models::blueprint).transpose()?,
             width: self.width,
             layers: self.layers,
@@ -251,5 +251,70 @@ impl Stage for Pretrain {
                 Err(Error::Interrupted { kept: Some(format!("step {step} is saved in {}", dir.display())) })
             }
         }
+    }
+}
+
+/// A precision by name, or the fastest of the machine that trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Numbers {
+    /// This one.
+    Of(Precision),
+    /// The one of [`Precision::fastest`].
+    Fastest,
+}
+
+const FASTEST: &str = "fastest";
+
+impl Numbers {
+    fn precision(self) -> Precision {
+        match self {
+            Self::Of(precision) => precision,
+            Self::Fastest => Precision::fastest(),
+        }
+    }
+}
+
+impl std::str::FromStr for Numbers {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            FASTEST => Ok(Self::Fastest),
+            _ => name.parse().map(Self::Of).map_err(|error| format!("{error}, and {FASTEST}")),
+        }
+    }
+}
+
+impl TryFrom<String> for Numbers {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl From<Numbers> for String {
+    fn from(numbers: Numbers) -> Self {
+        match numbers {
+            Numbers::Of(precision) => precision.name().to_owned(),
+            Numbers::Fastest => FASTEST.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precisions_are_named_alike_in_recipes_and_options() {
+        for precision in Precision::ALL {
+            assert_eq!(precision.name().parse(), Ok(Numbers::Of(precision)));
+        }
+        assert_eq!(serde_json::from_str::<Numbers>("\"fastest\"").unwrap().precision(), Precision::fastest());
+        assert_eq!(serde_json::to_string(&Numbers::Of(Precision::Fp8Tensor)).unwrap(), "\"fp8-tensor\"");
+        let error = "f64".parse::<Numbers>().unwrap_err();
+        assert!(error.contains("\"f64\"") && error.contains("int8") && error.ends_with("and fastest"), "{error}");
     }
 }
