@@ -9,7 +9,7 @@ use common::{least_seconds, numbers};
 use luban_kernels::limits;
 use luban_kernels::matmul::{Accumulate, MatRef, matmul};
 use luban_kernels::pool::Pool;
-use luban_kernels::quantized::training::{Left, Right, product};
+use luban_kernels::quantized::training::{Left, Right, block_of, product};
 
 /// Tokens, inputs, outputs of a linear map.
 const SHAPES: [[usize; 3]; 6] =
@@ -25,26 +25,29 @@ fn main() {
             let w = MatRef::row_major(&w, outputs, inputs);
             let dy = MatRef::row_major(&dy, tokens, outputs);
             print!("{tokens} × {inputs} → {outputs}:");
-            form("forward", peak, x, w.transposed());
-            form("to the input", peak, dy, w);
-            form("to the weight", peak, dy.transposed(), x);
+            form("forward", peak, block_of(inputs), [x, w.transposed()]);
+            form("to the input", peak, block_of(outputs), [dy, w]);
+            for block in [128, 64, 32] {
+                form(&format!("to the weight, {block}"), peak, block, [dy.transposed(), x]);
+            }
             println!();
         }
     });
 }
 
-fn form(name: &str, peak: f64, a: MatRef<'_>, b: MatRef<'_>) {
+fn form(name: &str, peak: f64, block: usize, [a, b]: [MatRef<'_>; 2]) {
     let ((rows, depth), columns) = (a.shape(), b.shape().1);
     let operations = 2.0 * (rows * depth * columns) as f64 / 1e9;
     let mut c = vec![0.0; rows * columns];
-    let (mut left, mut right) = (vec![0.0; Left::floats(rows, depth)], vec![0.0; Right::floats(depth, columns)]);
+    let (mut left, mut right) =
+        (vec![0.0; Left::floats([rows, depth], block)], vec![0.0; Right::floats([depth, columns], block)]);
     let of_left = least_seconds(0.05, || {
-        Left::quantize(a, &mut left);
+        Left::quantize(a, block, &mut left);
     });
     let of_right = least_seconds(0.05, || {
-        Right::quantize(b, &mut right);
+        Right::quantize(b, block, &mut right);
     });
-    let (left, right) = (Left::of(&left, rows, depth), Right::of(&right, depth, columns));
+    let (left, right) = (Left::of(&left, [rows, depth], block), Right::of(&right, [depth, columns], block));
     let alone = least_seconds(0.2, || product(left, right, &mut c, Accumulate::Overwrite, None));
     let floats = least_seconds(0.2, || matmul(a, b, &mut c, Accumulate::Overwrite));
     let whole = alone + of_left + of_right;

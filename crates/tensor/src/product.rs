@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use luban_kernels::elementwise;
 use luban_kernels::matmul::{Accumulate, MatRef};
-use luban_kernels::quantized::training::{self, Left, Right};
+use luban_kernels::quantized::training::{self, Left, Right, block_of};
 
 use crate::precision::{Factor, Precision};
 use crate::storage::{Buffer, Tensor};
@@ -15,22 +15,25 @@ pub(crate) enum Operand {
     /// A matrix in either of its orders.
     Matrix(Factor),
     /// Bytes, laid out for one place in one product.
-    Bytes { memory: Buffer, rows: usize, columns: usize },
+    Bytes { memory: Buffer, shape: [usize; 2] },
 }
 
+/// Tokens of a block, where sums run over tokens.
+const TOKENS: usize = 128;
+
 impl Operand {
-    fn left(matrix: MatRef<'_>) -> Self {
-        let (rows, columns) = matrix.shape();
-        let mut memory = Buffer::scratch(Left::floats(rows, columns));
-        Left::quantize(matrix, &mut memory);
-        Self::Bytes { memory, rows, columns }
+    fn left(matrix: MatRef<'_>, block: usize) -> Self {
+        let shape = <[usize; 2]>::from(matrix.shape());
+        let mut memory = Buffer::scratch(Left::floats(shape, block));
+        Left::quantize(matrix, block, &mut memory);
+        Self::Bytes { memory, shape }
     }
 
-    fn right(matrix: MatRef<'_>) -> Self {
-        let (rows, columns) = matrix.shape();
-        let mut memory = Buffer::scratch(Right::floats(rows, columns));
-        Right::quantize(matrix, &mut memory);
-        Self::Bytes { memory, rows, columns }
+    fn right(matrix: MatRef<'_>, block: usize) -> Self {
+        let shape = <[usize; 2]>::from(matrix.shape());
+        let mut memory = Buffer::scratch(Right::floats(shape, block));
+        Right::quantize(matrix, block, &mut memory);
+        Self::Bytes { memory, shape }
     }
 }
 
@@ -42,7 +45,7 @@ impl Precision {
     /// The input of linear maps, rows × inputs.
     pub(crate) fn input(self, x: &Tensor) -> Operand {
         match self {
-            Self::Int8 => Operand::left(matrix(x)),
+            Self::Int8 => Operand::left(matrix(x), block_of(x.columns())),
             _ => Operand::Matrix(self.factor(x)),
         }
     }
@@ -51,7 +54,7 @@ impl Precision {
     pub(crate) fn kept(self, x: &Tensor, operand: Operand) -> Operand {
         match operand {
             // Along the other side, from the numbers as they were.
-            Operand::Bytes { .. } => Operand::right(matrix(x)),
+            Operand::Bytes { .. } => Operand::right(matrix(x), TOKENS),
             operand @ Operand::Matrix(_) => operand,
         }
     }
@@ -73,13 +76,16 @@ impl Precision {
         if let Some(sums) = sums {
             elementwise::column_sums(&dy, sums);
         }
-        Operand::left(MatRef::row_major(&dy, dy.len() / outputs.max(1), outputs))
+        Operand::left(MatRef::row_major(&dy, dy.len() / outputs.max(1), outputs), block_of(outputs))
     }
 
     /// The same for [`Precision::weight_gradient`], where it is another one there.
     pub(crate) fn output_gradient_across(self, dy: &[f32], outputs: usize) -> Option<Operand> {
         match self {
-            Self::Int8 => Some(Operand::left(MatRef::row_major(dy, dy.len() / outputs.max(1), outputs).transposed())),
+            Self::Int8 => {
+                let dy = MatRef::row_major(dy, dy.len() / outputs.max(1), outputs);
+                Some(Operand::left(dy.transposed(), TOKENS))
+            }
             _ => self.gradient_across(dy, outputs).map(Operand::Matrix),
         }
     }
@@ -98,8 +104,8 @@ impl Precision {
                 let weight = self.weight(weight);
                 self.matmul(x.matrix(), weight.matrix().transposed(), y, accumulate, bias);
             }
-            Operand::Bytes { memory, rows, columns } => {
-                let x = Left::of(memory, *rows, *columns);
+            &Operand::Bytes { ref memory, shape } => {
+                let x = Left::of(memory, shape, block_of(shape[1]));
                 bytes_by_weight(x, matrix(weight).transposed(), y, accumulate, bias);
             }
         }
@@ -111,8 +117,9 @@ impl Precision {
             Operand::Matrix(dy) => {
                 self.matmul(dy.matrix(), self.weight(weight).matrix(), dx, accumulate, None);
             }
-            Operand::Bytes { memory, rows, columns } => {
-                bytes_by_weight(Left::of(memory, *rows, *columns), matrix(weight), dx, accumulate, None);
+            &Operand::Bytes { ref memory, shape } => {
+                let dy = Left::of(memory, shape, block_of(shape[1]));
+                bytes_by_weight(dy, matrix(weight), dx, accumulate, None);
             }
         }
     }
@@ -126,8 +133,8 @@ impl Precision {
             (Operand::Matrix(dy), Operand::Matrix(x)) => {
                 self.matmul(dy.matrix().transposed(), x.matrix(), dw, accumulate, None);
             }
-            (Operand::Bytes { memory, rows, columns }, Operand::Bytes { memory: x, rows: depth, columns: inputs }) => {
-                let (dy, x) = (Left::of(memory, *rows, *columns), Right::of(x, *depth, *inputs));
+            (Operand::Bytes { memory: dy, shape }, Operand::Bytes { memory: x, shape: other }) => {
+                let (dy, x) = (Left::of(dy, *shape, TOKENS), Right::of(x, *other, TOKENS));
                 training::product(dy, x, dw, accumulate, None);
             }
             _ => panic!("a product of bytes with numbers that are none"),
@@ -136,7 +143,8 @@ impl Precision {
 }
 
 fn bytes_by_weight(left: Left<'_>, weight: MatRef<'_>, out: &mut [f32], accumulate: Accumulate, bias: Option<&[f32]>) {
-    let (depth, columns) = weight.shape();
-    let mut memory = Buffer::scratch(Right::floats(depth, columns));
-    training::product(left, Right::quantize(weight, &mut memory), out, accumulate, bias);
+    let shape @ [depth, _] = <[usize; 2]>::from(weight.shape());
+    let block = block_of(depth);
+    let mut memory = Buffer::scratch(Right::floats(shape, block));
+    training::product(left, Right::quantize(weight, block, &mut memory), out, accumulate, bias);
 }

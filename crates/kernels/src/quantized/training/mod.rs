@@ -25,7 +25,7 @@ const LEFT_BYTES: usize = 384 << 10;
 /// Rows of a task at most and at least.
 const ROWS: Range<usize> = 24..384;
 
-/// Numbers of a block where sums run over `depth` numbers: of those lengths that fill whole blocks the longest, from 64
+/// Numbers of a block that suit sums over `depth` numbers: of those lengths that fill whole blocks the longest, from 64
 /// on; else the longest of all.
 pub fn block_of(depth: usize) -> usize {
     let whole = (2..=BLOCK_MAX / BLOCK).rev().map(|blocks| blocks * BLOCK);
@@ -38,21 +38,26 @@ pub fn block_of(depth: usize) -> usize {
 struct Size {
     lines: usize,
     depth: usize,
+    /// Numbers of a block.
+    block: usize,
 }
 
 impl Size {
-    fn block(self) -> usize {
-        block_of(self.depth)
+    /// # Panics
+    /// If a block is no multiple of 32, or longer than [`BLOCK_MAX`].
+    fn new(lines: usize, depth: usize, block: usize) -> Self {
+        assert!((1..=BLOCK_MAX).contains(&block) && block.is_multiple_of(BLOCK), "a block of {block} numbers");
+        Self { lines, depth, block }
     }
 
     fn blocks(self) -> usize {
-        self.depth.div_ceil(self.block())
+        self.depth.div_ceil(self.block)
     }
 
     /// Bytes from one row of the left factor to the next: never a multiple of 1 KiB, lest the rows of a tile share few
     /// lines of the first cache.
     fn row_bytes(self) -> usize {
-        let bytes = self.blocks() * self.block();
+        let bytes = self.blocks() * self.block;
         if bytes.is_multiple_of(1024) { bytes + 64 } else { bytes }
     }
 
@@ -70,30 +75,33 @@ pub struct Left<'a> {
 
 impl<'a> Left<'a> {
     /// Floats of memory for a factor of `rows` × `depth`.
-    pub fn floats(rows: usize, depth: usize) -> usize {
-        let size = Size { lines: rows, depth };
+    ///
+    /// # Panics
+    /// If a block is no multiple of 32, or longer than [`BLOCK_MAX`].
+    pub fn floats([rows, depth]: [usize; 2], block: usize) -> usize {
+        let size = Size::new(rows, depth, block);
         (rows * size.row_bytes()).div_ceil(4) + 2 * rows * size.blocks()
     }
 
-    /// Quantizes a matrix (rows × depth) into `memory`: scale = largest magnitude of a block / 127, values to the
+    /// Quantizes a matrix (rows × depth) into `memory`, in blocks of `block` numbers along its rows: scale = largest magnitude of a block / 127, values to the
     /// nearest, ties to even. Blocks with a number that is not finite have a scale that is NaN.
     ///
     /// # Panics
     /// If the memory has not the length that [`Left::floats`] gives, or no stride of the matrix is one.
-    pub fn quantize(matrix: MatRef<'_>, memory: &'a mut [f32]) -> Self {
+    pub fn quantize(matrix: MatRef<'_>, block: usize, memory: &'a mut [f32]) -> Self {
         let (rows, depth) = matrix.shape();
-        assert_eq!(memory.len(), Self::floats(rows, depth), "left factor: floats of memory");
-        quantize::left(Source::rows_of(matrix), memory);
-        Self::of(memory, rows, depth)
+        assert_eq!(memory.len(), Self::floats([rows, depth], block), "left factor: floats of memory");
+        quantize::left(Source::rows_of(matrix, block), memory);
+        Self::of(memory, [rows, depth], block)
     }
 
     /// What [`Left::quantize`] left in the memory.
     ///
     /// # Panics
     /// If the memory has not the length that [`Left::floats`] gives.
-    pub fn of(memory: &'a [f32], rows: usize, depth: usize) -> Self {
-        assert_eq!(memory.len(), Self::floats(rows, depth), "left factor: floats of memory");
-        Self { size: Size { lines: rows, depth }, memory }
+    pub fn of(memory: &'a [f32], [rows, depth]: [usize; 2], block: usize) -> Self {
+        assert_eq!(memory.len(), Self::floats([rows, depth], block), "left factor: floats of memory");
+        Self { size: Size::new(rows, depth, block), memory }
     }
 
     /// The tile's view from a row and a block on.
@@ -103,7 +111,7 @@ impl<'a> Left<'a> {
         let at = row * blocks + block;
         Activations {
             // Inside the values, which are bytes.
-            values: self.memory.as_ptr().cast::<i8>().wrapping_add(row * size.row_bytes() + block * size.block()),
+            values: self.memory.as_ptr().cast::<i8>().wrapping_add(row * size.row_bytes() + block * size.block),
             values_row: size.row_bytes(),
             scales: self.memory[values + at..].as_ptr(),
             scales_row: blocks,
@@ -124,36 +132,39 @@ pub struct Right<'a> {
 
 impl<'a> Right<'a> {
     /// Floats of memory for a factor of `depth` × `columns`.
-    pub fn floats(depth: usize, columns: usize) -> usize {
-        let size = Size { lines: columns, depth };
-        size.panels() * size.blocks() * (PANEL * size.block() / 4 + PANEL / 2)
+    ///
+    /// # Panics
+    /// If a block is no multiple of 32, or longer than [`BLOCK_MAX`].
+    pub fn floats([depth, columns]: [usize; 2], block: usize) -> usize {
+        let size = Size::new(columns, depth, block);
+        size.panels() * size.blocks() * (PANEL * size.block / 4 + PANEL / 2)
     }
 
-    /// Quantizes a matrix (depth × columns) into `memory`: scale = largest magnitude of a block / 127, rounded up to what
-    /// fp16 holds, values to the nearest, ties to even. Blocks with a number that is not finite, or beyond 8.3 million,
+    /// Quantizes a matrix (depth × columns) into `memory`, in blocks of `block` numbers along its columns: scale = largest
+    /// magnitude of a block / 127, rounded up to what fp16 holds, values to the nearest, ties to even. Blocks with a number that is not finite, or beyond 8.3 million,
     /// have a scale that is not finite.
     ///
     /// # Panics
     /// If the memory has not the length that [`Right::floats`] gives, or no stride of the matrix is one.
-    pub fn quantize(matrix: MatRef<'_>, memory: &'a mut [f32]) -> Self {
+    pub fn quantize(matrix: MatRef<'_>, block: usize, memory: &'a mut [f32]) -> Self {
         let (depth, columns) = matrix.shape();
-        assert_eq!(memory.len(), Self::floats(depth, columns), "right factor: floats of memory");
-        quantize::right(Source::rows_of(matrix.transposed()), memory);
-        Self::of(memory, depth, columns)
+        assert_eq!(memory.len(), Self::floats([depth, columns], block), "right factor: floats of memory");
+        quantize::right(Source::rows_of(matrix.transposed(), block), memory);
+        Self::of(memory, [depth, columns], block)
     }
 
     /// What [`Right::quantize`] left in the memory.
     ///
     /// # Panics
     /// If the memory has not the length that [`Right::floats`] gives.
-    pub fn of(memory: &'a [f32], depth: usize, columns: usize) -> Self {
-        assert_eq!(memory.len(), Self::floats(depth, columns), "right factor: floats of memory");
-        Self { size: Size { lines: columns, depth }, memory }
+    pub fn of(memory: &'a [f32], [depth, columns]: [usize; 2], block: usize) -> Self {
+        assert_eq!(memory.len(), Self::floats([depth, columns], block), "right factor: floats of memory");
+        Self { size: Size::new(columns, depth, block), memory }
     }
 
     /// The tile's view from a panel and a block on.
     fn weights(&self, panel: usize, block: usize) -> Weights {
-        let (blocks, bytes) = (self.size.blocks(), PANEL * self.size.block());
+        let (blocks, bytes) = (self.size.blocks(), PANEL * self.size.block);
         let values = self.size.panels() * blocks * bytes;
         let at = panel * blocks + block;
         // Both may be the end: what follows on the last panel is asked for ahead, but never read.
@@ -176,6 +187,7 @@ impl<'a> Right<'a> {
 pub fn product(a: Left<'_>, b: Right<'_>, c: &mut [f32], accumulate: Accumulate, bias: Option<&[f32]>) {
     let (rows, columns) = (a.size.lines, b.size.lines);
     assert_eq!(a.size.depth, b.size.depth, "product of bytes: columns of a and rows of b");
+    assert_eq!(a.size.block, b.size.block, "product of bytes: blocks of a and of b");
     assert_len("product of bytes: c", c.len(), &[rows, columns]);
     assert!(bias.is_none_or(|bias| bias.len() == columns), "product of bytes: length of the bias");
     if rows == 0 || columns == 0 {
@@ -242,7 +254,7 @@ impl Product<'_> {
 
     /// Piece by piece of the sums, and each piece, which stays in the first cache, for all rows.
     fn blocks(&self, rows: &Range<usize>, first: usize, panels: usize, (c, c_row): (*mut f32, usize)) {
-        let (block, blocks) = (self.a.size.block(), self.a.size.blocks());
+        let (block, blocks) = (self.a.size.block, self.a.size.blocks());
         let tiles = rows.len().div_ceil(self.functions.rows);
         let step = blocks.div_ceil(blocks.div_ceil((INPUTS_MAX / block).max(1)).max(1)).max(1);
         for start in (0..blocks).step_by(step) {

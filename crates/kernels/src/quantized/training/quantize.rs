@@ -18,31 +18,32 @@ pub(super) struct Source<'a> {
     data: &'a [f32],
     lines: usize,
     depth: usize,
+    block: usize,
     line_stride: usize,
     depth_stride: usize,
 }
 
 impl<'a> Source<'a> {
-    /// The rows of a matrix.
+    /// The rows of a matrix, in blocks.
     ///
     /// # Panics
     /// If neither rows nor columns lie in one piece.
-    pub fn rows_of(matrix: MatRef<'a>) -> Self {
+    pub fn rows_of(matrix: MatRef<'a>, block: usize) -> Self {
         let ((lines, depth), [line_stride, depth_stride]) = (matrix.shape(), matrix.strides());
         assert!(line_stride == 1 || depth_stride == 1, "strides of {line_stride} and {depth_stride}");
-        Self { data: matrix.data(), lines, depth, line_stride, depth_stride }
+        Self { data: matrix.data(), lines, depth, block, line_stride, depth_stride }
     }
 
     fn size(&self) -> Size {
-        Size { lines: self.lines, depth: self.depth }
+        Size::new(self.lines, self.depth, self.block)
     }
 
     /// Calls `put(group of 16 lines, block, what it holds)` for each, in the order in which memory is read.
     fn each(self, put: impl Fn(usize, usize, &Quantized) + Sync, scales: Scales) {
         let size = self.size();
         let (groups, blocks) = (size.lines.div_ceil(PANEL), size.blocks());
-        parallel_ranges(groups * blocks, PANEL * size.block(), |units| {
-            let mut quantized = Quantized::new(size.block());
+        parallel_ranges(groups * blocks, PANEL * size.block, |units| {
+            let mut quantized = Quantized::new(size.block);
             for unit in units {
                 let (group, block) = match self.depth_stride {
                     1 => (unit / blocks, unit % blocks),
@@ -96,7 +97,7 @@ pub(super) fn left(source: Source<'_>, memory: &mut [f32]) {
                 let sum: i32 = own.iter().map(|&value| i32::from(value)).sum();
                 // SAFETY: units do not overlap, and these are inside the memory, whose values are bytes.
                 unsafe {
-                    let to = values.pointer(0).cast::<i8>().add(row * size.row_bytes() + block * size.block());
+                    let to = values.pointer(0).cast::<i8>().add(row * size.row_bytes() + block * size.block);
                     to.copy_from_nonoverlapping(own.as_ptr(), own.len());
                     scales.pointer(row * blocks + block).write(quantized.scales[line]);
                     starts.pointer(row * blocks + block).cast::<i32>().write(-128 * sum);
@@ -110,7 +111,7 @@ pub(super) fn left(source: Source<'_>, memory: &mut [f32]) {
 /// Into the memory of a right factor: values plus 128 by fours, scales.
 pub(super) fn right(source: Source<'_>, memory: &mut [f32]) {
     let (size, blocks) = (source.size(), source.size().blocks());
-    let bytes = PANEL * size.block();
+    let bytes = PANEL * size.block;
     let (values, scales) = memory.split_at_mut(size.panels() * blocks * bytes / 4);
     let (values, scales) = (SharedMut::new(values), SharedMut::new(scales));
     source.each(
