@@ -120,7 +120,7 @@ fn pass(embedder: &Embedder, texts: &[String], order: Order) -> Result<Vec<Vec<f
         let batches = texts.chunks(batch).map(|texts| embedder.embed(texts));
         return Ok(batches.collect::<Result<Vec<_>>>()?.concat());
     }
-    let encodings = texts.iter().map(|text| embedder.encode(text)).collect::<Result<Vec<_>>>()?;
+    let encodings = embedder.encode_all(texts)?;
     let mut indices: Vec<usize> = (0..texts.len()).collect();
     indices.sort_by_key(|&index| encodings[index].ids.len());
     let mut embeddings = vec![Vec::new(); texts.len()];

@@ -76,12 +76,20 @@ impl Embedder {
         Ok(self.encoder.tokenizer().encode_special(text, Some(self.tokens_max()))?)
     }
 
+    /// The tokens of each text, as [`Self::encode`] gives them, found by all threads.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot encode.
+    pub fn encode_all(&self, texts: &[String]) -> Result<Vec<Encoding>> {
+        self.encoder.encode_all(texts, |text| self.encode(text))
+    }
+
     /// The embedding of each text.
     ///
     /// # Errors
     /// A text that the tokenizer cannot encode.
     pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let encodings = self.encoder.encode_all(texts, |text| self.encode(text))?;
+        let encodings = self.encode_all(texts)?;
         self.embed_encodings(&encodings.iter().collect::<Vec<_>>())
     }
 

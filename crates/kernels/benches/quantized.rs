@@ -66,8 +66,7 @@ fn many(rows: usize, shape: [usize; 2], (values, block): (Values, usize)) -> f64
     let (weight, x, mut y) = (weight(shape, (values, block)), numbers(rows * shape[0]), vec![0.0; rows * shape[1]]);
     let mut quantized = Rows::default();
     quantized.quantize(&x, shape[0], block);
-    let seconds =
-        least_seconds(0.1, || products(&quantized, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {}));
+    let seconds = least_seconds(0.1, || products(&quantized, &mut [Map { weight: &weight, bias: None, out: &mut y }]));
     2.0 * (rows * shape[0] * shape[1]) as f64 / seconds / 1e9
 }
 
@@ -82,7 +81,7 @@ fn few(rows: usize, shape: [usize; 2], (values, block): (Values, usize)) -> f64 
     quantized.quantize(&x, shape[0], block);
     let seconds = least_seconds(0.3, || {
         for weight in &weights {
-            products(&quantized, &mut [Map { weight, out: &mut y }], |_, _, _, _| {});
+            products(&quantized, &mut [Map { weight, bias: None, out: &mut y }]);
         }
     });
     (bytes * weights.len()) as f64 / seconds / 1e9

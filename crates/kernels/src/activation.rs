@@ -1,7 +1,7 @@
 //! Activations of the feed-forward block, plain or gated (Shazeer, 2020: `act(gate) * up`).
 
 use crate::pool::{SharedMut, parallel_elements};
-use crate::simd::{Kernel, LANES, Math, Simd, dispatch};
+use crate::simd::{Kernel, LANES, Math, Simd, dispatch, erf};
 
 /// Which function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,15 +70,26 @@ pub fn backward_gated(kind: Kind, gated: Gated<'_>, dy: &[f32], dgate: &mut [f32
     });
 }
 
-/// The function.
+/// The function, of vectors side by side.
 #[inline(always)]
-fn value<S: Simd>(kind: Kind, x: S) -> S {
-    match kind {
-        Kind::Silu => x * x.sigmoid(),
-        Kind::GeluTanh => x * gate_of_gelu(x),
-        Kind::GeluErf => x * normal_cdf(x),
-        Kind::Relu => S::splat(0.0).max(x),
+#[allow(clippy::needless_range_loop, reason = "indices keep the unrolled loops over registers plain")]
+pub(crate) fn values<S: Simd, const N: usize>(kind: Kind, x: [S; N]) -> [S; N] {
+    let mut y = x;
+    if kind == Kind::GeluErf {
+        let cdf = normal_cdf(x);
+        for i in 0..N {
+            y[i] = x[i] * cdf[i];
+        }
+        return y;
     }
+    for i in 0..N {
+        y[i] = match kind {
+            Kind::Silu => x[i] * x[i].sigmoid(),
+            Kind::GeluTanh | Kind::GeluErf => x[i] * gate_of_gelu(x[i]),
+            Kind::Relu => S::splat(0.0).max(x[i]),
+        };
+    }
+    y
 }
 
 /// The function and its derivative.
@@ -96,7 +107,7 @@ fn value_and_slope<S: Simd>(kind: Kind, x: S) -> (S, S) {
             (x * s, (x * s * (one - s)).fma(slope, s))
         }
         Kind::GeluErf => {
-            let (cdf, square) = (normal_cdf(x), x * x);
+            let ([cdf], square) = (normal_cdf([x]), x * x);
             let density = (square * S::splat(-0.5)).exp() * S::splat(0.398_942_3);
             (x * cdf, x.fma(density, cdf))
         }
@@ -119,9 +130,17 @@ fn gate_of_gelu<S: Simd>(x: S) -> S {
 }
 
 #[inline(always)]
-fn normal_cdf<S: Simd>(x: S) -> S {
-    let erf = (x * S::splat(std::f32::consts::FRAC_1_SQRT_2)).erf();
-    erf.fma(S::splat(0.5), S::splat(0.5))
+#[allow(clippy::needless_range_loop, reason = "indices keep the unrolled loops over registers plain")]
+fn normal_cdf<S: Simd, const N: usize>(x: [S; N]) -> [S; N] {
+    let mut scaled = x;
+    for i in 0..N {
+        scaled[i] = x[i] * S::splat(std::f32::consts::FRAC_1_SQRT_2);
+    }
+    let mut erf = erf(scaled);
+    for i in 0..N {
+        erf[i] = erf[i].fma(S::splat(0.5), S::splat(0.5));
+    }
+    erf
 }
 
 struct Forward<'a> {
@@ -135,12 +154,42 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        for i in (0..self.gate.len()).step_by(LANES) {
-            let y = value(self.kind, S::at(self.gate, i));
-            match self.up {
-                Some(up) => (y * S::at(up, i)).put(self.y, i),
-                None => y.put(self.y, i),
+        // The kind known to the compiler in each.
+        match self.kind {
+            Kind::Silu => self.each::<S>(Kind::Silu),
+            Kind::GeluTanh => self.each::<S>(Kind::GeluTanh),
+            Kind::GeluErf => self.each::<S>(Kind::GeluErf),
+            Kind::Relu => self.each::<S>(Kind::Relu),
+        }
+    }
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn each<S: Simd>(mut self, kind: Kind) {
+        const TOGETHER: usize = 4;
+        let len = self.gate.len();
+        let whole = len - len % (TOGETHER * LANES);
+        for start in (0..whole).step_by(TOGETHER * LANES) {
+            let mut x = [S::splat(0.0); TOGETHER];
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = S::at(self.gate, start + i * LANES);
             }
+            for (i, y) in values(kind, x).into_iter().enumerate() {
+                self.put(y, start + i * LANES);
+            }
+        }
+        for at in (whole..len).step_by(LANES) {
+            let [y] = values(kind, [S::at(self.gate, at)]);
+            self.put(y, at);
+        }
+    }
+
+    #[inline(always)]
+    fn put<S: Simd>(&mut self, y: S, at: usize) {
+        match self.up {
+            Some(up) => (y * S::at(up, at)).put(self.y, at),
+            None => y.put(self.y, at),
         }
     }
 }

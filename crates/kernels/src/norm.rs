@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use crate::matmul::{Accumulate, assert_len};
 use crate::pool::{SharedMut, parallel_columns, parallel_ranges};
+use crate::quantized::{self, Room};
 use crate::simd::{Kernel, LANES, Simd, dispatch, dot, sum};
 
 /// What the forward pass leaves for the backward pass.
@@ -85,6 +86,27 @@ struct Forward<'a> {
     centered: bool,
 }
 
+impl Forward<'_> {
+    /// A row's result; gives its mean and inverse deviation.
+    #[inline(always)]
+    fn row<S: Simd>(&self, x: &[f32], y: &mut [f32]) -> (f32, f32) {
+        let width = self.weight.len();
+        let mean = if self.centered { sum::<S>(x) / width as f32 } else { 0.0 };
+        for i in (0..width).step_by(LANES) {
+            (S::at(x, i) - S::splat(mean)).put(y, i);
+        }
+        let inverse = 1.0 / (dot::<S>(y, y) / width as f32 + self.eps).sqrt();
+        for i in (0..width).step_by(LANES) {
+            let normal = S::at(y, i) * S::splat(inverse);
+            match self.bias {
+                Some(bias) => normal.fma(S::at(self.weight, i), S::at(bias, i)).put(y, i),
+                None => (normal * S::at(self.weight, i)).put(y, i),
+            }
+        }
+        (mean, inverse)
+    }
+}
+
 fn forward(args: Forward<'_>, y: &mut [f32], stats: Option<&mut [f32]>) {
     let rows = count_rows(args.x, args.weight);
     assert_eq!(y.len(), args.x.len(), "norm: length of y");
@@ -113,25 +135,93 @@ impl Kernel for ForwardRows<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self) {
-        let Forward { x, weight, bias, eps, centered } = self.args;
+        let Forward { x, weight, centered, .. } = self.args;
         let width = weight.len();
         for (row, (x, y)) in x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)).enumerate() {
-            let mean = if centered { sum::<S>(x) / width as f32 } else { 0.0 };
-            for i in (0..width).step_by(LANES) {
-                (S::at(x, i) - S::splat(mean)).put(y, i);
-            }
-            let inverse = 1.0 / (dot::<S>(y, y) / width as f32 + eps).sqrt();
-            for i in (0..width).step_by(LANES) {
-                let normal = S::at(y, i) * S::splat(inverse);
-                match bias {
-                    Some(bias) => normal.fma(S::at(weight, i), S::at(bias, i)).put(y, i),
-                    None => (normal * S::at(weight, i)).put(y, i),
-                }
-            }
+            let (mean, inverse) = self.args.row::<S>(x, y);
             match &mut self.stats {
                 Some(stats) if centered => stats[row * 2..][..2].copy_from_slice(&[mean, inverse]),
                 Some(stats) => stats[row] = inverse,
                 None => {}
+            }
+        }
+    }
+}
+
+/// A norm of rows as long as its weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// What each element is multiplied by.
+    pub weight: &'a [f32],
+    /// What is added to that.
+    pub bias: Option<&'a [f32]>,
+    /// What is added to the variance, or to the mean square.
+    pub eps: f32,
+    /// Whether rows are centered, as [`layer_norm`] does it, or not, as [`rms_norm`].
+    pub centered: bool,
+}
+
+/// `x += branch` and `y = norm(x)`, row by row in one pass; where `bytes` are given, they become y in blocks of so many
+/// elements, for the maps that take it.
+///
+/// # Panics
+/// If the lengths do not agree, or a block is no multiple of 32.
+pub fn add_norm(
+    x: &mut [f32],
+    branch: Option<&[f32]>,
+    norm: Norm<'_>,
+    y: &mut [f32],
+    bytes: Option<(&mut quantized::Rows, usize)>,
+) {
+    let Norm { weight, bias, eps, centered } = norm;
+    let (rows, width) = (count_rows(x, weight), weight.len());
+    assert_eq!(y.len(), x.len(), "norm: length of y");
+    assert!(branch.is_none_or(|branch| branch.len() == x.len()), "norm: length of the branch");
+    assert!(bias.is_none_or(|bias| bias.len() == width), "norm: length of the bias");
+    let room = bytes.map(|(bytes, block)| bytes.room(rows, width, block));
+    let (x, y) = (SharedMut::new(x), SharedMut::new(y));
+    parallel_ranges(rows, width, |rows| {
+        let part = rows.start * width..rows.end * width;
+        // SAFETY: ranges of rows do not overlap.
+        let (x, y) = unsafe { (x.slice(part.start, part.len()), y.slice(part.start, part.len())) };
+        let args = Forward { x: &[], weight, bias, eps, centered };
+        dispatch(AddRows {
+            args,
+            x,
+            branch: branch.map(|branch| &branch[part]),
+            y,
+            room: room.as_ref(),
+            first: rows.start,
+        });
+    });
+}
+
+struct AddRows<'a> {
+    args: Forward<'a>,
+    x: &'a mut [f32],
+    branch: Option<&'a [f32]>,
+    y: &'a mut [f32],
+    room: Option<&'a Room>,
+    /// The number of the first row.
+    first: usize,
+}
+
+impl Kernel for AddRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let width = self.args.weight.len();
+        for (row, (x, y)) in self.x.chunks_exact_mut(width).zip(self.y.chunks_exact_mut(width)).enumerate() {
+            if let Some(branch) = self.branch {
+                let branch = &branch[row * width..][..width];
+                for i in (0..width).step_by(LANES) {
+                    (S::at(x, i) + S::at(branch, i)).put(x, i);
+                }
+            }
+            self.args.row::<S>(x, y);
+            if let Some(room) = self.room {
+                // SAFETY: this row belongs to this task alone.
+                unsafe { room.put::<S>(self.first + row, 0, y) };
             }
         }
     }
@@ -246,7 +336,7 @@ fn count_rows(x: &[f32], weight: &[f32]) -> usize {
 mod tests {
     use super::*;
     use crate::reference::{self, norm::Norm};
-    use crate::testing::{Guarded, assert_close, check_gradient, random, same_everywhere, wide};
+    use crate::testing::{Guarded, assert_close, assert_same_bits, check_gradient, random, same_everywhere, wide};
 
     const SHAPES: &[[usize; 2]] = &[[0, 5], [1, 1], [3, 15], [7, 64], [40, 193], [9, 1000]];
 
@@ -274,6 +364,35 @@ mod tests {
             let expected = reference::norm::forward(norm(true), &wide(&x), &wide(&weight), Some(&wide(&bias)));
             // A row of one element is all deviation, hence the tolerance.
             assert_close(&layer, &expected, 1e-5, "layer");
+        }
+    }
+
+    #[test]
+    fn a_sum_its_norm_and_bytes_in_one_pass_are_those_step_by_step() {
+        for &[rows, width] in SHAPES {
+            let (x, branch) = (random(1, rows * width), random(4, rows * width));
+            let (weight, bias) = (random(2, width), random(3, width));
+            for centered in [false, true] {
+                let norm = super::Norm { weight: &weight, bias: centered.then_some(&bias), eps: 1e-5, centered };
+                let together = same_everywhere(|| {
+                    let (mut x, mut y, mut bytes) = (x.clone(), vec![0.0; x.len()], quantized::Rows::default());
+                    add_norm(&mut x, Some(&branch), norm, &mut y, Some((&mut bytes, 64)));
+                    let bytes = (0..rows).flat_map(|row| bytes.dequantized(row));
+                    bytes.chain(x).chain(y.clone()).collect()
+                });
+                let mut sum = x.clone();
+                crate::elementwise::add_assign(&mut sum, &branch);
+                let (mut y, mut bytes) = (vec![0.0; x.len()], quantized::Rows::default());
+                match centered {
+                    true => layer_norm(&sum, &weight, Some(&bias), 1e-5, &mut y, None),
+                    false => rms_norm(&sum, &weight, 1e-5, &mut y, None),
+                }
+                bytes.quantize(&y, width, 64);
+                let bytes = (0..rows).flat_map(|row| bytes.dequantized(row));
+                let apart: Vec<f32> = bytes.chain(sum).chain(y.clone()).collect();
+                assert_same_bits(&together, &apart, "in one pass");
+                add_norm(&mut x.clone(), None, norm, &mut y, None);
+            }
         }
     }
 

@@ -51,6 +51,14 @@ pub trait Executor {
     /// The few of several feed-forward parts that each row takes, summed by its shares: rows × width.
     fn experts(&mut self, input: &Self::Rows, weights: &ExpertsWeights<Self::Weight>) -> Result<Self::Rows, Error>;
 
+    /// One feed-forward part: rows × width; here is where an executor may fuse its maps.
+    fn mlp(&mut self, input: &Self::Rows, weights: &MlpWeights<Self::Weight>) -> Result<Self::Rows, Error>
+    where
+        Self: Sized,
+    {
+        mlp(self, weights, input)
+    }
+
     /// Runs one block; here is where an executor may wrap it.
     fn block(&mut self, block: Block<'_, Self::Weight>, stream: Stream<Self::Rows>) -> Result<Stream<Self::Rows>, Error>
     where
@@ -214,7 +222,7 @@ fn feed_forward<E: Executor>(
     input: &E::Rows,
 ) -> Result<E::Rows, Error> {
     let fed = match &layer.feed_forward {
-        FeedForwardWeights::Dense(weights) => mlp(executor, weights, input)?,
+        FeedForwardWeights::Dense(weights) => executor.mlp(input, weights)?,
         FeedForwardWeights::Experts(weights) => executor.experts(input, weights)?,
     };
     let whole = executor.combine(fed)?;

@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use luban_kernels::attention::{self, Inputs, Shape};
-use luban_kernels::quantized::{self, Map};
+use luban_kernels::quantized::{self, Activated, Map};
 use luban_kernels::rotary::{self, Direction};
 use luban_kernels::{activation, elementwise, loss, norm};
 use luban_model::spec::{Activation, NormKind};
-use luban_model::weights::{EmbeddingWeights, ExpertsWeights, HeadWeights, LinearWeights, NormWeights};
+use luban_model::weights::{EmbeddingWeights, ExpertsWeights, HeadWeights, LinearWeights, MlpWeights, NormWeights};
 use luban_model::{Batch, Error, Executor, Spec, executor};
 
+use super::bytes::{self, Bytes};
 use super::cache::{self, Cache};
 use super::experts::Choices;
 use super::rows::{Memory, Rows};
@@ -31,7 +32,11 @@ pub struct ServingExecutor {
     memory: Memory,
     cache: Option<Cache>,
     /// Room for rows that become bytes on their way into a product.
-    quantized: quantized::Rows,
+    bytes: Bytes,
+    /// Room for what is between the maps of a feed-forward part, as bytes.
+    between: quantized::Rows,
+    /// Elements of a block where normalised rows become bytes.
+    block: Option<usize>,
     /// Rows of the next batches that have adapters.
     adapted: Vec<(Range<usize>, Arc<ServingAdapter>)>,
     /// Which experts rows take.
@@ -57,7 +62,9 @@ impl ServingExecutor {
         Self {
             memory: Memory::default(),
             cache,
-            quantized: quantized::Rows::default(),
+            bytes: Bytes::default(),
+            between: quantized::Rows::default(),
+            block: bytes::block(model.weights()),
             adapted: Vec::new(),
             choices: Choices::default(),
             rotary: [None, None],
@@ -98,16 +105,20 @@ impl ServingExecutor {
         self.model.spec()
     }
 
-    fn norm(&self, x: &Rows, weights: &NormWeights<ServingWeight>) -> Rows {
-        let epsilon = self.spec().norm.epsilon;
+    fn norm_of<'w>(&self, weights: &'w NormWeights<ServingWeight>) -> norm::Norm<'w> {
+        let centered = self.spec().norm.kind == NormKind::Layer;
+        let bias = if centered { weights.bias.as_ref().map(ServingWeight::vector) } else { None };
+        norm::Norm { weight: weights.weight.vector(), bias, eps: self.spec().norm.epsilon, centered }
+    }
+
+    /// Adds a branch to rows and normalises the sum, which becomes bytes on the way where the layers' maps take them.
+    fn sum_norm(&mut self, x: &mut Rows, branch: Option<&Rows>, weights: &NormWeights<ServingWeight>) -> Rows {
         let mut y = self.memory.rows(x.rows(), x.width());
-        let scale = weights.weight.vector();
-        match self.spec().norm.kind {
-            NormKind::Rms => norm::rms_norm(x.values(), scale, epsilon, y.values_mut(), None),
-            NormKind::Layer => {
-                let bias = weights.bias.as_ref().map(ServingWeight::vector);
-                norm::layer_norm(x.values(), scale, bias, epsilon, y.values_mut(), None);
-            }
+        let norm = self.norm_of(weights);
+        let bytes = self.block.map(|block| (self.bytes.room(), block));
+        norm::add_norm(x.values_mut(), branch.map(Rows::values), norm, y.values_mut(), bytes);
+        if self.block.is_some() {
+            self.bytes.hold(&y);
         }
         y
     }
@@ -115,7 +126,7 @@ impl ServingExecutor {
     fn linear(&mut self, input: &Rows, weights: &LinearWeights<ServingWeight>) -> Rows {
         let map = weights.weight.map();
         let mut output = self.memory.rows(input.rows(), map.outputs());
-        map.apply(input.values(), &mut self.quantized, bias(weights), output.values_mut());
+        map.apply(input.values(), self.bytes.room(), bias(weights), output.values_mut());
         output
     }
 
@@ -129,18 +140,40 @@ impl ServingExecutor {
         let block = maps[0].layout().block;
         let mut outputs = maps.map(|map| self.memory.rows(input.rows(), map.outputs()));
         let mut each = outputs.iter_mut();
+        let mut biases = weights.into_iter().map(bias);
         let mut maps = maps.map(|weight| {
             let out = each.next().map_or(&mut [][..], Rows::values_mut);
-            Map { weight, out }
+            Map { weight, bias: biases.next().flatten(), out }
         });
-        self.quantized.quantize(input.values(), input.width(), block);
-        let biases = weights.map(bias);
-        quantized::products(&self.quantized, &mut maps, |map, _, columns, piece| {
-            if let Some(bias) = biases[map] {
-                elementwise::add_piece(piece, &bias[columns]);
-            }
-        });
+        quantized::products(self.bytes.of(input, block), &mut maps);
         outputs
+    }
+
+    /// A feed-forward part whose inner rows are bytes from the start, where its maps take that.
+    fn mlp_bytes(&mut self, input: &Rows, weights: &MlpWeights<ServingWeight>) -> Option<Rows> {
+        if weights.gate.is_some() || !self.adapted.is_empty() {
+            return None;
+        }
+        let (up, down) = (weights.up.weight.map().as_bytes()?, weights.down.weight.map().as_bytes()?);
+        let kind = self.activation();
+        let map = Activated { weight: up, bias: bias(&weights.up), kind, block: down.layout().block };
+        if !map.fits() {
+            return None;
+        }
+        quantized::products_activated(self.bytes.of(input, up.layout().block), &map, &mut self.between);
+        let mut out = self.memory.rows(input.rows(), down.outputs());
+        let down = Map { weight: down, bias: bias(&weights.down), out: out.values_mut() };
+        quantized::products(&self.between, &mut [down]);
+        Some(out)
+    }
+
+    fn activation(&self) -> activation::Kind {
+        match self.spec().activation {
+            Activation::Silu => activation::Kind::Silu,
+            Activation::GeluTanh => activation::Kind::GeluTanh,
+            Activation::GeluErf => activation::Kind::GeluErf,
+            Activation::Relu => activation::Kind::Relu,
+        }
     }
 
     /// Turns queries and keys by their positions.
@@ -188,7 +221,7 @@ impl Executor for ServingExecutor {
             }
         }
         Ok(match &weights.norm {
-            Some(norm) => self.norm(&sum, norm),
+            Some(norm) => self.sum_norm(&mut sum, None, norm),
             None => sum,
         })
     }
@@ -199,10 +232,7 @@ impl Executor for ServingExecutor {
         branch: Option<Rows>,
         norm: &NormWeights<ServingWeight>,
     ) -> Result<(Rows, Rows), Error> {
-        if let Some(branch) = branch {
-            elementwise::add_assign(residual.values_mut(), branch.values());
-        }
-        let normed = self.norm(&residual, norm);
+        let normed = self.sum_norm(&mut residual, branch.as_ref(), norm);
         Ok((residual, normed))
     }
 
@@ -225,9 +255,11 @@ impl Executor for ServingExecutor {
         Ok(outputs)
     }
 
-    fn norm_heads(&mut self, rows: Rows, norm: &NormWeights<ServingWeight>) -> Result<Rows, Error> {
+    fn norm_heads(&mut self, mut rows: Rows, norm: &NormWeights<ServingWeight>) -> Result<Rows, Error> {
         // The kernel takes rows of the norm's own length, and heads lie one after another.
-        Ok(self.norm(&rows, norm))
+        let mut normed = self.memory.rows(rows.rows(), rows.width());
+        norm::add_norm(rows.values_mut(), None, self.norm_of(norm), normed.values_mut(), None);
+        Ok(normed)
     }
 
     fn attend(&mut self, layer: usize, qkv: [Rows; 3], batch: &Batch) -> Result<Rows, Error> {
@@ -249,15 +281,17 @@ impl Executor for ServingExecutor {
     }
 
     fn activate(&mut self, gate: Rows, up: Option<Rows>) -> Result<Rows, Error> {
-        let kind = match self.spec().activation {
-            Activation::Silu => activation::Kind::Silu,
-            Activation::GeluTanh => activation::Kind::GeluTanh,
-            Activation::GeluErf => activation::Kind::GeluErf,
-            Activation::Relu => activation::Kind::Relu,
-        };
+        let kind = self.activation();
         let mut active = self.memory.rows(gate.rows(), gate.width());
         activation::forward(kind, gate.values(), up.as_ref().map(Rows::values), active.values_mut());
         Ok(active)
+    }
+
+    fn mlp(&mut self, input: &Rows, weights: &MlpWeights<ServingWeight>) -> Result<Rows, Error> {
+        match self.mlp_bytes(input, weights) {
+            Some(rows) => Ok(rows),
+            None => executor::mlp(self, weights, input),
+        }
     }
 
     /// Every expert's product runs once, over the rows that take it; so each row sums its experts in their order.
@@ -275,7 +309,7 @@ impl Executor for ServingExecutor {
             for (to, choice) in rows.values_mut().chunks_exact_mut(input.width()).zip(taken) {
                 to.copy_from_slice(input.row(choice.row));
             }
-            let fed = executor::mlp(self, &weights.experts[taken[0].expert], &rows)?;
+            let fed = self.mlp(&rows, &weights.experts[taken[0].expert])?;
             for (index, choice) in taken.iter().enumerate() {
                 let to = &mut sum.values_mut()[choice.row * input.width()..][..input.width()];
                 elementwise::mix(to, 1.0, fed.row(index), choice.share);
@@ -299,12 +333,12 @@ impl Executor for ServingExecutor {
         }
         if let HeadWeights::MaskedToken { transform, norm, .. } = head {
             let mapped = self.linear(&input, transform);
-            let active = self.activate(mapped, None)?;
-            input = self.norm(&active, norm);
+            let mut active = self.activate(mapped, None)?;
+            input = self.sum_norm(&mut active, None, norm);
         }
         let matrix = matrix.map();
         let mut logits = self.memory.rows(input.rows(), matrix.outputs());
-        matrix.apply(input.values(), &mut self.quantized, bias.map(ServingWeight::vector), logits.values_mut());
+        matrix.apply(input.values(), self.bytes.room(), bias.map(ServingWeight::vector), logits.values_mut());
         Ok(logits)
     }
 }

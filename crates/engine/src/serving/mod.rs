@@ -1,6 +1,7 @@
 //! A model laid out for inference: weights packed for the kernels, activations in memory that is reused.
 
 mod adapter;
+mod bytes;
 mod cache;
 mod executor;
 mod experts;

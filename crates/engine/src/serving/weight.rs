@@ -183,21 +183,19 @@ impl Matrix {
 
     /// `y = x · weight + bias`, row by row; `room` is for rows that become bytes on the way.
     pub(super) fn apply(&self, x: &[f32], room: &mut quantized::Rows, bias: Option<&[f32]>, y: &mut [f32]) {
-        let add = |columns: std::ops::Range<usize>, piece: &mut [f32]| {
-            if let Some(bias) = bias {
-                elementwise::add_piece(piece, &bias[columns]);
-            }
-        };
         match &self.packed {
             Packed::F32(packed) => {
                 let shape = Shape { rows: x.len() / self.inputs, inputs: self.inputs, outputs: self.outputs };
                 matmul::matmul_packed(x, packed, shape, bias, y, Accumulate::Overwrite);
             }
-            Packed::Bf16(weight) => weight.product(x, y, |_, columns, piece| add(columns, piece)),
+            Packed::Bf16(weight) => weight.product(x, y, |_, columns, piece| {
+                if let Some(bias) = bias {
+                    elementwise::add_piece(piece, &bias[columns]);
+                }
+            }),
             Packed::Bytes(weight) => {
                 room.quantize(x, self.inputs, weight.layout().block);
-                let mut maps = [quantized::Map { weight, out: y }];
-                quantized::products(room, &mut maps, |_, _, columns, piece| add(columns, piece));
+                quantized::products(room, &mut [quantized::Map { weight, bias, out: y }]);
             }
         }
     }

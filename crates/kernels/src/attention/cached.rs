@@ -8,9 +8,10 @@
 
 use std::ops::Range;
 
-use super::queries::{Blocks, Queries, Span};
+use super::queries::{Blocks, Queries, Span, room};
 use super::{BLOCK, Shape, check_ranges};
 use crate::bf16;
+use crate::buffer::with_scratch;
 use crate::matmul::assert_len;
 use crate::matmul::tile::TILE_ROWS;
 use crate::pool::{self, SharedMut, parallel};
@@ -187,7 +188,7 @@ pub fn attend(shape: &Shape, sequences: &[CachedSequence<'_>], q: &[f32], arena:
         };
         let origin = sequence.rows.start.wrapping_sub(sequence.first_position);
         let queries = Queries { shape, blocks, kv_head, q, out, lse: None, origin, length: 0 };
-        dispatch(Span { queries, positions });
+        with_scratch(room(shape), |room| dispatch(Span { queries, positions, room }));
     });
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cached::Format;
-use super::queries::{Blocks, Queries, Span};
+use super::queries::{Blocks, Queries, Span, room};
 use super::{BLOCK, Inputs, Shape, check_inputs};
 use crate::buffer::with_scratch;
 use crate::matmul::assert_len;
@@ -34,8 +34,9 @@ pub fn forward(
         let (sequence, kv_head) = (&sequences[task / shape.kv_heads], task % shape.kv_heads);
         let block = shape.padded() * BLOCK;
         let size = sequence.len().div_ceil(BLOCK) * block;
-        with_scratch(2 * size, |scratch| {
-            let (keys, values) = scratch.split_at_mut(size);
+        with_scratch(2 * size + room(shape), |scratch| {
+            let (keys, rest) = scratch.split_at_mut(size);
+            let (values, room) = rest.split_at_mut(size);
             let width = shape.kv_heads * shape.head_width;
             let head = sequence.start * width + kv_head * shape.head_width;
             for start in (0..sequence.len()).step_by(BLOCK) {
@@ -49,7 +50,7 @@ pub fn forward(
             let (origin, length) = (sequence.start, sequence.len());
             let queries = Queries { shape, blocks, kv_head, q: inputs.q, out, lse, origin, length };
             for start in (0..length).step_by(BLOCK) {
-                dispatch(Span { queries, positions: start..length.min(start + BLOCK) });
+                dispatch(Span { queries, positions: start..length.min(start + BLOCK), room });
             }
         });
     });

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::cached::Format;
 use super::widen::{widen_keys, widen_values};
-use super::{BLOCK, HEAD_WIDTH_MAX, Shape};
+use super::{BLOCK, Shape};
 use crate::buffer::Scratch;
 use crate::matmul::tile::{Ahead, TILE_ROWS, Tile};
 use crate::pool::SharedMut;
-use crate::simd::{Kernel, LANES, Math, Simd, ln, prefetch};
+use crate::simd::{Kernel, LANES, Simd, exp_flushed, ln, prefetch};
 
 /// Keys and values of one head: block b holds keys as `[width][64]` and values as `[64][padded width]` at
 /// `number(b) * stride` floats of memory; where they are bytes, with 64 scales behind.
@@ -51,15 +51,27 @@ pub(super) struct Queries<'a> {
 pub(super) struct Span<'a> {
     pub queries: Queries<'a>,
     pub positions: Range<usize>,
+    /// So many floats as [`room`] says, of any content.
+    pub room: &'a mut [f32],
+}
+
+/// Floats that a [`Span`] needs beside its results.
+pub(super) fn room(shape: &Shape) -> usize {
+    TILE_ROWS * (BLOCK + 2 * shape.padded())
 }
 
 /// The online softmax of a tile: running maximum, sum and unnormalised result of each row.
-struct State {
-    q: [f32; TILE_ROWS * HEAD_WIDTH_MAX],
-    scores: [f32; TILE_ROWS * BLOCK],
-    out: [f32; TILE_ROWS * HEAD_WIDTH_MAX],
+struct State<'a> {
+    /// Rows × padded width.
+    q: &'a mut [f32],
+    /// Rows × positions of a block.
+    scores: &'a mut [f32],
+    /// Rows × padded width.
+    out: &'a mut [f32],
     top: [f32; LANES],
     sum: [f32; LANES],
+    /// Each row's number of row × head.
+    heads: [usize; TILE_ROWS],
     /// Positions that each row sees: from the first, up to the end.
     first: [usize; TILE_ROWS],
     end: [usize; TILE_ROWS],
@@ -69,72 +81,75 @@ impl Kernel for Span<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let group = self.queries.shape.group();
+        let Self { queries, positions, room } = self;
+        let span = Positions { queries, positions };
+        let group = queries.shape.group();
         // One unit is one position and one head of the group.
-        let units = self.positions.len() * group;
-        let mut state = State {
-            q: [0.0; TILE_ROWS * HEAD_WIDTH_MAX],
-            scores: [0.0; TILE_ROWS * BLOCK],
-            out: [0.0; TILE_ROWS * HEAD_WIDTH_MAX],
-            top: [0.0; LANES],
-            sum: [0.0; LANES],
-            first: [0; TILE_ROWS],
-            end: [0; TILE_ROWS],
-        };
+        let units = span.positions.len() * group;
+        let (scores, rest) = room.split_at_mut(TILE_ROWS * BLOCK);
+        let (q, out) = rest.split_at_mut(TILE_ROWS * queries.shape.padded());
+        let (top, sum) = ([0.0; LANES], [0.0; LANES]);
+        let (heads, first, end) = ([0; TILE_ROWS], [0; TILE_ROWS], [0; TILE_ROWS]);
+        let mut state = State { q, scores, out, top, sum, heads, first, end };
         // Room for a block's keys and values in f32, where they are something else.
-        let is_wide = self.queries.blocks.format == Format::F32;
-        let mut wide = Scratch::new(if is_wide { 0 } else { 2 * self.queries.shape.padded() * BLOCK });
+        let is_wide = queries.blocks.format == Format::F32;
+        let mut wide = (!is_wide).then(|| Scratch::new(2 * queries.shape.padded() * BLOCK));
         for start in (0..units).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(units - start);
-            self.begin::<S>(start, rows, &mut state);
-            let first = state.first[..rows].iter().fold(usize::MAX, |least, &v| least.min(v)) / BLOCK;
-            let end = state.end[..rows].iter().fold(0, |most, &v| most.max(v)).div_ceil(BLOCK);
-            for block in first..end {
-                self.block::<S>(block, rows, &mut state, &mut wide);
+            let seen = span.begin::<S>(start, rows, &mut state);
+            for block in seen.start / BLOCK..seen.end.div_ceil(BLOCK) {
+                span.block::<S>(block, rows, &mut state, wide.as_deref_mut().unwrap_or_default());
             }
-            self.finish::<S>(start, rows, &mut state);
+            span.finish::<S>(rows, &mut state);
         }
     }
 }
 
-impl Span<'_> {
-    /// Position, and number of the row × head, of a unit.
-    #[inline(always)]
-    fn unit(&self, unit: usize) -> (usize, usize) {
-        let (shape, group) = (self.queries.shape, self.queries.shape.group());
-        let position = self.positions.start + unit / group;
-        let row = self.queries.origin.wrapping_add(position);
-        (position, row * shape.heads + self.queries.kv_head * group + unit % group)
-    }
+/// The positions of a span.
+struct Positions<'a> {
+    queries: Queries<'a>,
+    positions: Range<usize>,
+}
 
-    /// Fetches the scaled queries.
+impl Positions<'_> {
+    /// Fetches the scaled queries of the rows from a unit on; gives the positions that any of them sees.
     #[inline(always)]
-    fn begin<S: Simd>(&self, start: usize, rows: usize, state: &mut State) {
+    fn begin<S: Simd>(&self, start: usize, rows: usize, state: &mut State<'_>) -> Range<usize> {
         let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
+        let group = shape.group();
+        // The rows of a head lie far apart, so the hardware foresees neither what is read next nor what is written.
+        let next = (TILE_ROWS / group).max(1) * shape.heads;
+        let (mut position, mut member) = (self.positions.start + start / group, start % group);
+        let mut all = usize::MAX..0;
         for r in 0..rows {
-            let (position, head) = self.unit(start + r);
+            let row = self.queries.origin.wrapping_add(position);
+            let head = row * shape.heads + self.queries.kv_head * group + member;
             let from = &self.queries.q[head * shape.head_width..][..shape.head_width];
             let to = &mut state.q[r * padded..][..padded];
             for i in (0..padded).step_by(LANES) {
                 (S::at(from, i) * S::splat(shape.scale)).put(to, i);
             }
-            // The rows of a head lie far apart, so the hardware foresees neither what is read next nor what is written.
-            let next = head + (TILE_ROWS / shape.group()).max(1) * shape.heads;
             for i in (0..shape.head_width).step_by(LANES) {
-                prefetch(self.queries.q.as_ptr().wrapping_add(next * shape.head_width + i));
+                prefetch(self.queries.q.as_ptr().wrapping_add((head + next) * shape.head_width + i));
                 prefetch(self.queries.out.address(head * shape.head_width + i));
             }
             let seen = shape.seen(position, self.queries.length);
-            (state.first[r], state.end[r]) = (seen.start, seen.end);
+            all = all.start.min(seen.start)..all.end.max(seen.end);
+            (state.heads[r], state.first[r], state.end[r]) = (head, seen.start, seen.end);
+            member += 1;
+            if member == group {
+                (position, member) = (position + 1, 0);
+            }
         }
         state.out[..rows * padded].fill(0.0);
         // Finite, so that a block of which a row sees nothing leaves its empty sums as they are.
         state.top = [f32::MIN; LANES];
         state.sum = [0.0; LANES];
+        all
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, block: usize, rows: usize, state: &mut State, wide: &mut [f32]) {
+    fn block<S: Simd>(&self, block: usize, rows: usize, state: &mut State<'_>, wide: &mut [f32]) {
         let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
         let within = |position: usize| BLOCK.min(position.saturating_sub(block * BLOCK));
         let seen: [Range<usize>; TILE_ROWS] = std::array::from_fn(|r| within(state.first[r])..within(state.end[r]));
@@ -192,10 +207,10 @@ impl Span<'_> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, start: usize, rows: usize, state: &mut State) {
+    fn finish<S: Simd>(&self, rows: usize, state: &mut State<'_>) {
         let (shape, padded) = (self.queries.shape, self.queries.shape.padded());
         for r in 0..rows {
-            let (_, head) = self.unit(start + r);
+            let head = state.heads[r];
             let from = &state.out[r * padded..][..padded];
             // SAFETY: this task alone writes this row and head.
             let to = unsafe { self.queries.out.slice(head * shape.head_width, shape.head_width) };
@@ -217,7 +232,7 @@ const VECTORS: usize = BLOCK / LANES;
 
 /// Turns the scores of a block into weights against the new maximum, and what stands so far to the same.
 #[inline(always)]
-fn softmax<S: Simd>(seen: &[Range<usize>], padded: usize, state: &mut State) {
+fn softmax<S: Simd>(seen: &[Range<usize>], padded: usize, state: &mut State<'_>) {
     let before = state.top;
     for (r, seen) in seen.iter().enumerate() {
         state.scores[r * BLOCK..][..seen.start].fill(f32::NEG_INFINITY);
@@ -226,24 +241,68 @@ fn softmax<S: Simd>(seen: &[Range<usize>], padded: usize, state: &mut State) {
         // The new one second, so that a NaN stays.
         state.top[r] = if before[r] > top { before[r] } else { top };
     }
-    let decay = (S::at(&before, 0) - S::at(&state.top, 0)).exp_flushed().to_array();
-    for (r, seen) in seen.iter().enumerate() {
-        let mut s = scores::<S>(&state.scores[r * BLOCK..][..seen.end]);
-        for (i, s) in s.iter_mut().enumerate() {
-            if i * LANES >= seen.end {
-                // What minus infinity would come to.
-                *s = S::splat(0.0);
-                continue;
-            }
-            *s = (*s - S::splat(state.top[r])).exp_flushed();
-            s.put(&mut state.scores, r * BLOCK + i * LANES);
-        }
-        state.sum[r] = state.sum[r].mul_add(decay[r], ((s[0] + s[1]) + (s[2] + s[3])).sum());
+    let [decay] = exp_flushed([S::at(&before, 0) - S::at(&state.top, 0)]);
+    let decay = decay.to_array();
+    // The exponentials of several rows side by side, as far as there are so many.
+    let mut sums = [0.0; TILE_ROWS];
+    let mut done = 0;
+    while done < seen.len() {
+        let rows = &seen[done..];
+        let (to, first) = (&mut sums[done..], done);
+        done += match rows.len() {
+            TILE_ROWS => weights::<S, TILE_ROWS>(rows, first, state, to),
+            4.. => weights::<S, 4>(rows, first, state, to),
+            2.. => weights::<S, 2>(rows, first, state, to),
+            _ => weights::<S, 1>(rows, first, state, to),
+        };
+    }
+    for r in 0..seen.len() {
+        state.sum[r] = state.sum[r].mul_add(decay[r], sums[r]);
         let out = &mut state.out[r * padded..][..padded];
         for i in (0..padded).step_by(LANES) {
             (S::at(out, i) * S::splat(decay[r])).put(out, i);
         }
     }
+}
+
+/// Turns the scores of `N` rows, from the given one on, into weights against the maximum; writes the sum of each row's.
+/// Gives the number of rows.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "indices keep the unrolled loops over registers plain")]
+fn weights<S: Simd, const N: usize>(
+    seen: &[Range<usize>],
+    first: usize,
+    state: &mut State<'_>,
+    sums: &mut [f32],
+) -> usize {
+    let mut end = 0;
+    for r in 0..N {
+        end = seen[r].end.max(end);
+    }
+    // Of the first two vectors of a row and of the others.
+    let mut halves = [[S::splat(0.0); 2]; N];
+    for i in 0..VECTORS {
+        if i * LANES >= end {
+            break;
+        }
+        let mut s = [S::splat(f32::NEG_INFINITY); N];
+        for r in 0..N {
+            let row = &state.scores[(first + r) * BLOCK..][..seen[r].end];
+            if i * LANES < row.len() {
+                s[r] = S::at_or(row, i * LANES, f32::NEG_INFINITY);
+            }
+            s[r] = s[r] - S::splat(state.top[first + r]);
+        }
+        let s = exp_flushed(s);
+        for r in 0..N {
+            s[r].put(state.scores, (first + r) * BLOCK + i * LANES);
+            halves[r][2 * i / VECTORS] = halves[r][2 * i / VECTORS] + s[r];
+        }
+    }
+    for r in 0..N {
+        sums[r] = (halves[r][0] + halves[r][1]).sum();
+    }
+    N
 }
 
 /// A row of scores, minus infinity for the positions that it does not see.
@@ -264,7 +323,7 @@ fn scores<S: Simd>(seen: &[f32]) -> [S; VECTORS] {
 /// # Safety
 /// The block's values must be readable at the positions that the rows see.
 #[inline(always)]
-unsafe fn add_values<S: Simd>(seen: &[Range<usize>], padded: usize, values: *const f32, state: &mut State) {
+unsafe fn add_values<S: Simd>(seen: &[Range<usize>], padded: usize, values: *const f32, state: &mut State<'_>) {
     let first = seen.iter().fold(0, |most, seen| most.max(seen.start));
     // Rows that have no position in common each go alone up to there, and from there on.
     let end = seen.iter().fold(BLOCK, |least, seen| least.min(seen.end)).max(first);

@@ -40,6 +40,8 @@ pub(super) trait Lanes: Copy + 'static {
     unsafe fn load_fp16(from: *const u16) -> Self::Vector;
     /// Products of floats.
     fn multiply(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Sums of floats.
+    fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a * b + c` of floats, rounded once.
     fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// The odd numbers of bf16 pairs, and the even ones, as f32.
@@ -110,6 +112,10 @@ impl Lanes for Portable {
     #[inline(always)]
     fn multiply(a: [u32; 16], b: [u32; 16]) -> [u32; 16] {
         std::array::from_fn(|i| (f32::from_bits(a[i]) * f32::from_bits(b[i])).to_bits())
+    }
+    #[inline(always)]
+    fn add(a: [u32; 16], b: [u32; 16]) -> [u32; 16] {
+        std::array::from_fn(|i| (f32::from_bits(a[i]) + f32::from_bits(b[i])).to_bits())
     }
     #[inline(always)]
     fn fma(a: [u32; 16], b: [u32; 16], c: [u32; 16]) -> [u32; 16] {

@@ -3,13 +3,14 @@
 //!
 //! An output is, block by block in order, `fma(sum of products · row's scale, output's scale, what stands so far)`, and
 //! where weights have minima `fma(sum of the row's values · row's scale, output's minimum, …)` after it; at the end comes
-//! the output's factor. The sums of products are whole numbers and exact, so that an output depends on its row and its
+//! the output's factor, and then the map's bias. The sums of products are whole numbers and exact, so that an output depends on its row and its
 //! weights alone, and every instruction set gives the same bits: those of [`crate::reference::quantized`].
 //!
 //! Weights lie in panels of 16 outputs, four inputs of each side by side, as the instructions for dot products of bytes
 //! take them. A product of few rows reads each weight once from memory; of many rows, a piece of the inputs that stays in
 //! the first cache serves them all, and weights of half a byte are unpacked once for it.
 
+mod activated;
 mod bf16;
 mod from_blocks;
 mod lanes;
@@ -25,8 +26,10 @@ use std::ops::Range;
 use crate::buffer::Scratch;
 use crate::matmul::assert_len;
 use crate::pool::{self, SharedMut, parallel};
+pub use activated::{Activated, products_activated};
 pub use bf16::Bf16Weight;
 pub use pack::{Block, Layout, Values, Weight};
+pub(crate) use rows::Room;
 pub use rows::Rows;
 use tile::{Activations, Ahead, Functions, Kind, PANEL, Tile, Weights, functions};
 
@@ -50,41 +53,36 @@ const TASKS: usize = 4;
 pub struct Map<'a> {
     /// Its weights.
     pub weight: &'a Weight,
+    /// What is added to every row's results.
+    pub bias: Option<&'a [f32]>,
     /// Where its results go: rows × outputs.
     pub out: &'a mut [f32],
 }
 
-/// The products of some rows with several maps. As soon as a piece of a row's results is complete, `finish` gets the
-/// number of the map, the row, the columns and the piece.
+/// The products of some rows with several maps.
 ///
 /// # Panics
 /// If the sizes do not agree.
-pub fn products(x: &Rows, maps: &mut [Map<'_>], finish: impl Fn(usize, usize, Range<usize>, &mut [f32]) + Sync) {
+pub fn products(x: &Rows, maps: &mut [Map<'_>]) {
     let rows = x.rows();
     let mut units = Vec::with_capacity(maps.len());
     for map in maps.iter_mut() {
-        let of_map = (map.weight.inputs, map.weight.layout.block);
-        assert_eq!(of_map, (x.inputs(), x.block()), "products: inputs and blocks of the map and of the rows");
         assert_len("products: out", map.out.len(), &[rows, map.weight.outputs]);
         units.push(map.weight.panels().div_ceil(PANELS));
     }
+    let sides: Vec<Side> = maps.iter_mut().map(|map| Side::new(x, map.weight, map.bias, map.out)).collect();
     let total: usize = units.iter().sum();
     if rows == 0 || total == 0 {
         return;
     }
-    let sides: Vec<Side> = maps.iter_mut().map(|map| Side::new(x, map.weight, map.out)).collect();
     let functions = functions();
     let plan = Plan::new(rows, total, functions.rows);
     parallel(plan.tasks(), |task| {
         let (range, rows) = plan.task(task);
         let mut before = 0;
-        for (number, (side, &units)) in sides.iter().zip(&units).enumerate() {
+        for (side, &units) in sides.iter().zip(&units) {
             let own = range.start.max(before)..range.end.min(before + units);
-            for unit in own {
-                side.unit(x, unit - before, rows.clone(), functions, &|row, columns, piece: &mut [f32]| {
-                    finish(number, row, columns, piece);
-                });
-            }
+            own.for_each(|unit| side.unit(x, unit - before, rows.clone(), functions));
             before += units;
         }
     });
@@ -124,20 +122,33 @@ impl Plan {
     }
 }
 
-/// What is done with a row's complete columns.
-type Finish<'a> = dyn Fn(usize, Range<usize>, &mut [f32]) + 'a;
-
 /// One map's part in a product.
 struct Side<'a> {
     weight: &'a Weight,
+    bias: Option<Bias<'a>>,
     out: SharedMut<f32>,
     /// For each part of a block of a row, where they are not in the rows themselves: see [`Activations`].
     starts: Option<Scratch>,
     sums: Option<Scratch>,
 }
 
+/// A bias as long as whole panels are.
+enum Bias<'a> {
+    Whole(&'a [f32]),
+    Padded(Scratch),
+}
+
+/// Some rows, and where their results go: each has a whole number of panels there.
+struct Strip {
+    rows: Range<usize>,
+    c: *mut f32,
+    c_row: usize,
+}
+
 impl<'a> Side<'a> {
-    fn new(x: &Rows, weight: &'a Weight, out: &mut [f32]) -> Self {
+    fn new(x: &Rows, weight: &'a Weight, bias: Option<&'a [f32]>, out: &mut [f32]) -> Self {
+        let of_map = (weight.inputs, weight.layout.block);
+        assert_eq!(of_map, (x.inputs(), x.block()), "products: inputs and blocks of the map and of the rows");
         let (rows, blocks, parts) = (x.rows(), x.blocks(), weight.layout.parts);
         let sum = |at: usize| match parts {
             1 => x.sums[PARTS * at] + x.sums[PARTS * at + 1],
@@ -155,43 +166,53 @@ impl<'a> Side<'a> {
         };
         let starts = (parts > 1 || zero == 0).then(|| each(&|at| f32::from_bits((-zero * sum(at)) as u32)));
         let sums = weight.mins.is_some().then(|| each(&|at| sum(at) as f32 * x.scales[at / parts]));
-        Self { weight, out: SharedMut::new(out), starts, sums }
+        let bias = bias.map(|bias| {
+            assert_len("products: bias", bias.len(), &[weight.outputs]);
+            if weight.outputs.is_multiple_of(PANEL) {
+                return Bias::Whole(bias);
+            }
+            let mut padded = Scratch::new(weight.panels() * PANEL);
+            padded[..bias.len()].copy_from_slice(bias);
+            Bias::Padded(padded)
+        });
+        Self { weight, bias, out: SharedMut::new(out), starts, sums }
     }
 
-    /// Some rows times four panels: piece by piece of the inputs, and each piece for all rows.
-    fn unit(&self, x: &Rows, unit: usize, rows: Range<usize>, functions: Functions, finish: &Finish<'_>) {
+    /// Some rows times four panels.
+    fn unit(&self, x: &Rows, unit: usize, rows: Range<usize>, functions: Functions) {
         let weight = self.weight;
         let first = unit * PANELS;
         let panels = PANELS.min(weight.panels() - first);
         let columns = first * PANEL..weight.outputs.min((first + panels) * PANEL);
-        // Rows whose last panel is not whole cannot be written past their end.
-        let whole = columns.len() == panels * PANEL;
-        let mut spare = if whole { Scratch::new(0) } else { Scratch::new(rows.len() * panels * PANEL) };
-        let (c, c_row) = match whole {
+        if columns.len() == panels * PANEL {
             // SAFETY: these columns of these rows belong to this task alone.
-            true => (unsafe { self.out.pointer(rows.start * weight.outputs + columns.start) }, weight.outputs),
-            false => (spare.as_mut_ptr(), panels * PANEL),
-        };
-        self.pieces(x, first, panels, &rows, (c, c_row), functions);
-        for row in rows.clone() {
+            let c = unsafe { self.out.pointer(rows.start * weight.outputs + columns.start) };
+            return self.pieces(x, first, &Strip { rows, c, c_row: weight.outputs }, functions, |_| {});
+        }
+        // Rows whose last panel is not whole cannot be written past their end.
+        let c_row = panels * PANEL;
+        let mut spare = Scratch::new(rows.len() * c_row);
+        let strip = Strip { rows: rows.clone(), c: spare.as_mut_ptr(), c_row };
+        self.pieces(x, first, &strip, functions, |_| {});
+        for (row, piece) in rows.zip(spare.chunks_exact(c_row)) {
             // SAFETY: as above.
             let out = unsafe { self.out.slice(row * weight.outputs + columns.start, columns.len()) };
-            if !whole {
-                out.copy_from_slice(&spare[(row - rows.start) * c_row..][..columns.len()]);
-            }
-            finish(row, columns.clone(), out);
+            out.copy_from_slice(&piece[..columns.len()]);
         }
     }
 
+    /// Some rows times four panels: piece by piece of the inputs, and each piece for all rows. As soon as some rows of
+    /// the strip are complete, `finish` gets which.
     fn pieces(
         &self,
         x: &Rows,
         first: usize,
-        panels: usize,
-        rows: &Range<usize>,
-        (c, c_row): (*mut f32, usize),
+        strip: &Strip,
         functions: Functions,
+        mut finish: impl FnMut(Range<usize>),
     ) {
+        let Strip { ref rows, c, c_row } = *strip;
+        let panels = PANELS.min(self.weight.panels() - first);
         let (layout, blocks) = (self.weight.layout, self.weight.blocks());
         let few = layout.kind() != Kind::Eight && rows.len() <= 2 * functions.rows;
         let tiles = rows.len().div_ceil(if few { ROWS_UNPACKING.min(functions.rows) } else { functions.rows });
@@ -203,20 +224,12 @@ impl<'a> Side<'a> {
         let mut unpacked = Scratch::new(bytes / 4);
         for start in (0..blocks.max(1)).step_by(step) {
             let count = step.min(blocks - start);
-            let mut w = self.weights(first, start, start + count == blocks);
+            let last = start + count == blocks;
+            let mut w = self.weights(first, start, last);
             let next = self.next(first, start + count);
             let mut kind = layout.kind();
             if unpacks {
-                let to: *mut u8 = unpacked.as_mut_ptr().cast();
-                for panel in 0..panels {
-                    // SAFETY: the panels have so many bytes, and the scratch room for twice as many.
-                    unsafe {
-                        let from = w.values.add(panel * w.values_panel);
-                        let to = to.add(panel * count * PANEL * layout.block);
-                        (functions.unpack)(from, count * layout.block_bytes() / 64, to);
-                    }
-                }
-                w = Weights { values: to, values_panel: count * PANEL * layout.block, ..w };
+                w = unpack(w, panels, [count, layout.block], functions, &mut unpacked);
                 kind = if kind == Kind::Four { Kind::FourAsBytes } else { Kind::FourMinAsBytes };
             }
             for tile in 0..tiles {
@@ -238,6 +251,9 @@ impl<'a> Side<'a> {
                 };
                 // SAFETY: all sizes were checked; the columns of these rows belong to this task alone.
                 unsafe { (functions.tile)(kind, &tile) };
+                if last {
+                    finish(from..to);
+                }
             }
         }
     }
@@ -262,6 +278,11 @@ impl<'a> Side<'a> {
             mins: mins.as_ref().map_or(std::ptr::null(), |mins| mins[part.min(mins.len())..].as_ptr()),
             parts_panel,
             factors: if last { factors[first * PANEL..].as_ptr() } else { std::ptr::null() },
+            bias: match &self.bias {
+                Some(Bias::Whole(bias)) if last => bias[first * PANEL..].as_ptr(),
+                Some(Bias::Padded(bias)) if last => bias[first * PANEL..].as_ptr(),
+                _ => std::ptr::null(),
+            },
         }
     }
 
@@ -283,6 +304,26 @@ impl<'a> Side<'a> {
             parts_row: blocks * parts,
         }
     }
+}
+
+/// Weights of half a byte as those of a byte, in scratch that has room for so many panels of so many blocks.
+fn unpack(
+    w: Weights,
+    panels: usize,
+    [count, block]: [usize; 2],
+    functions: Functions,
+    scratch: &mut Scratch,
+) -> Weights {
+    let values_panel = count * PANEL * block;
+    let to: *mut u8 = scratch.as_mut_ptr().cast();
+    for panel in 0..panels {
+        // SAFETY: the panels have half so many bytes, and the scratch room for all.
+        unsafe {
+            let (from, to) = (w.values.add(panel * w.values_panel), to.add(panel * values_panel));
+            (functions.unpack)(from, values_panel / 2 / 64, to);
+        }
+    }
+    Weights { values: to, values_panel, ..w }
 }
 
 #[cfg(test)]

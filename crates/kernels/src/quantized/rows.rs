@@ -1,5 +1,7 @@
 //! Activations as bytes: one scale for each block of a row.
 
+use std::ops::Range;
+
 use super::{BLOCK, PARTS};
 use crate::buffer::{Buffer, Element};
 use crate::matmul::assert_len;
@@ -35,34 +37,32 @@ impl Rows {
     /// # Panics
     /// If the lengths do not agree, or a block is no multiple of 32.
     pub fn quantize(&mut self, x: &[f32], inputs: usize, block: usize) {
-        assert!(block > 0 && block.is_multiple_of(BLOCK), "a block of {block} elements");
         let rows = x.len().checked_div(inputs).unwrap_or(0);
         assert_len("quantize: x", x.len(), &[rows, inputs]);
+        let room = self.room(rows, inputs, block);
+        parallel_ranges(rows, inputs, |rows| dispatch(Quantize { room, rows, x, inputs }));
+    }
+
+    /// Becomes so many rows of any content, for several tasks to fill.
+    ///
+    /// # Panics
+    /// If a block is no multiple of 32.
+    pub(crate) fn room(&mut self, rows: usize, inputs: usize, block: usize) -> Room {
+        assert!(block > 0 && block.is_multiple_of(BLOCK), "a block of {block} elements");
         (self.rows, self.inputs, self.block) = (rows, inputs, block);
         let blocks = self.blocks();
         grow(&mut self.values, rows * blocks * block);
         grow(&mut self.scales, rows * blocks);
         grow(&mut self.sums, rows * blocks * PARTS);
         self.starts.iter_mut().for_each(|starts| grow(starts, rows * blocks));
-        let (values, scales) = (SharedMut::new(&mut self.values), SharedMut::new(&mut self.scales));
-        let [eight, many] = &mut self.starts;
-        let (sums, eight, many) = (SharedMut::new(&mut self.sums), SharedMut::new(eight), SharedMut::new(many));
-        parallel_ranges(rows, inputs, |range| {
-            for row in range {
-                // SAFETY: rows do not overlap, and each belongs to one range.
-                let quantize = unsafe {
-                    Quantize {
-                        x: &x[row * inputs..][..inputs],
-                        block,
-                        values: values.slice(row * blocks * block, blocks * block),
-                        scales: scales.slice(row * blocks, blocks),
-                        sums: sums.slice(row * blocks * PARTS, blocks * PARTS),
-                        starts: [eight.slice(row * blocks, blocks), many.slice(row * blocks, blocks)],
-                    }
-                };
-                dispatch(quantize);
-            }
-        });
+        Room {
+            block,
+            blocks,
+            values: SharedMut::new(&mut self.values),
+            scales: SharedMut::new(&mut self.scales),
+            sums: SharedMut::new(&mut self.sums),
+            starts: self.starts.each_mut().map(|starts| SharedMut::new(starts)),
+        }
     }
 
     /// Number of rows.
@@ -100,58 +100,107 @@ fn grow<T: Element>(buffer: &mut Buffer<T>, len: usize) {
     }
 }
 
-struct Quantize<'a> {
-    x: &'a [f32],
+/// Rows that several tasks quantize.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
     block: usize,
-    values: &'a mut [i8],
-    scales: &'a mut [f32],
-    sums: &'a mut [i32],
-    starts: [&'a mut [i32]; 2],
+    blocks: usize,
+    values: SharedMut<i8>,
+    scales: SharedMut<f32>,
+    sums: SharedMut<i32>,
+    starts: [SharedMut<i32>; 2],
+}
+
+impl Room {
+    /// Quantizes a part of a row: from one of its blocks on, up to its end or to that of a block. Where a number of it is
+    /// not finite, the scales of the whole part say so.
+    ///
+    /// # Safety
+    /// The rows must still live, and this task alone may write these blocks of this row.
+    #[inline(always)]
+    pub(crate) unsafe fn put<S: Simd>(&self, row: usize, first: usize, x: &[f32]) {
+        debug_assert!(first + x.len().div_ceil(self.block) <= self.blocks, "a row of {} blocks", self.blocks);
+        let (start, mut finite) = (row * self.blocks + first, true);
+        let (mut at, mut rest) = (start, x);
+        while rest.len() >= self.block {
+            let (block, others) = rest.split_at(self.block);
+            // SAFETY: the caller's promise.
+            finite &= unsafe { self.put_block::<S, true>(at, block) };
+            (at, rest) = (at + 1, others);
+        }
+        if !rest.is_empty() {
+            // SAFETY: as above.
+            finite &= unsafe { self.put_block::<S, false>(at, rest) };
+            at += 1;
+        }
+        if !finite {
+            // SAFETY: as above.
+            unsafe { self.scales.slice(start, at - start) }.fill(f32::NAN);
+        }
+    }
+
+    /// Quantizes one block, which is `WHOLE` or the shorter end of a row; gives whether all its numbers are finite.
+    ///
+    /// # Safety
+    /// As [`Self::put`].
+    #[inline(always)]
+    unsafe fn put_block<S: Simd, const WHOLE: bool>(&self, at: usize, x: &[f32]) -> bool {
+        let block = self.block;
+        // SAFETY: the caller's promise.
+        let values = unsafe { self.values.slice(at * block, block) };
+        let mut magnitudes = S::splat(0.0);
+        for start in (0..x.len()).step_by(LANES) {
+            // SAFETY: whole blocks are multiples of the lanes.
+            let numbers = if WHOLE { unsafe { S::load(x.as_ptr().add(start)) } } else { S::at(x, start) };
+            magnitudes = numbers.larger_magnitude(magnitudes);
+        }
+        let largest = magnitudes.largest_magnitude();
+        let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
+        let mut halves = [0; PARTS];
+        for (half, sum) in halves.iter_mut().enumerate() {
+            let mut sums = S::splat(0.0);
+            let from = half * (block / PARTS);
+            for start in (from..from + block / PARTS).step_by(LANES) {
+                // SAFETY: as above; of values, 16 bytes.
+                unsafe {
+                    let numbers = match WHOLE {
+                        true => S::load(x.as_ptr().add(start)),
+                        false => S::at(&x[start.min(x.len())..], 0),
+                    };
+                    sums = (numbers * S::splat(inverse)).store_i8_adding(values.as_mut_ptr().add(start), sums);
+                }
+            }
+            *sum = sums.sum_of_integers();
+        }
+        // Of what is not finite come any bytes, whose scale says so.
+        let sum = halves[0].wrapping_add(halves[1]);
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.scales.slice(at, 1)[0] = scale;
+            self.sums.slice(at * PARTS, PARTS).copy_from_slice(&halves);
+            self.starts[0].slice(at, 1)[0] = sum.wrapping_mul(-8);
+            self.starts[1].slice(at, 1)[0] = sum.wrapping_mul(-128);
+        }
+        largest.is_finite()
+    }
+}
+
+/// Some rows to quantize.
+struct Quantize<'a> {
+    room: Room,
+    rows: Range<usize>,
+    /// All rows.
+    x: &'a [f32],
+    inputs: usize,
 }
 
 impl Kernel for Quantize<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let Self { x, block, values, scales, sums, starts: [eight, many] } = self;
-        let mut poison = S::splat(0.0);
-        for (number, values) in values.chunks_exact_mut(block).enumerate() {
-            let x = &x[(number * block).min(x.len())..];
-            let mut magnitudes = S::splat(0.0);
-            for at in (0..block.min(x.len())).step_by(LANES) {
-                let numbers = S::at(x, at);
-                poison = numbers.fma(S::splat(0.0), poison);
-                magnitudes = magnitudes.max(magnitude(numbers));
-            }
-            let largest = magnitudes.largest();
-            let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-            let mut halves = [0; PARTS];
-            for (half, values) in values.chunks_exact_mut(block / PARTS).enumerate() {
-                let mut sums = S::splat(0.0);
-                for (at, values) in values.chunks_exact_mut(LANES).enumerate() {
-                    let at = half * (block / PARTS) + at * LANES;
-                    let numbers = if at < x.len() { S::at(x, at) } else { S::splat(0.0) };
-                    let rounded = (numbers * S::splat(inverse)).round();
-                    sums = sums + rounded;
-                    // SAFETY: 16 bytes.
-                    unsafe { rounded.store_i8(values.as_mut_ptr()) };
-                }
-                // Of whole numbers, exact in any order.
-                halves[half] = sums.sum() as i32;
-            }
-            scales[number] = scale;
-            sums[PARTS * number..][..PARTS].copy_from_slice(&halves);
-            let sum: i32 = halves.iter().sum();
-            (eight[number], many[number]) = (-8 * sum, -128 * sum);
-        }
-        let poison = poison.sum();
-        if poison != 0.0 {
-            scales.fill(poison);
+        for row in self.rows {
+            // SAFETY: rows do not overlap, and each belongs to one range.
+            unsafe { self.room.put::<S>(row, 0, &self.x[row * self.inputs..][..self.inputs]) };
         }
     }
-}
-
-#[inline(always)]
-fn magnitude<S: Simd>(x: S) -> S {
-    x.max(S::splat(0.0) - x)
 }

@@ -88,7 +88,7 @@ fn products_are_their_definition_everywhere() {
                 let mut x = Rows::default();
                 x.quantize(&x_numbers, inputs, layout.block);
                 let mut y = vec![f32::NAN; rows * outputs];
-                products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
+                products(&x, &mut [Map { weight: &weight, bias: None, out: &mut y }]);
                 y
             });
             x.quantize(&x_numbers, inputs, layout.block);
@@ -111,13 +111,13 @@ fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions
     let mut x = Rows::default();
     x.quantize(&(0..256).map(|i| i as f32 - 127.5).collect::<Vec<_>>(), 256, BLOCK);
     let mut y = vec![0.0; 16];
-    products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
+    products(&x, &mut [Map { weight: &weight, bias: None, out: &mut y }]);
     #[cfg(target_arch = "x86_64")]
     if crate::cpu::Isa::Avx512.is_supported() {
         let mut plain = vec![0.0; 16];
-        let side = Side::new(&x, &weight, &mut plain);
+        let side = Side::new(&x, &weight, None, &mut plain);
         let functions = Functions { tile: tile::avx512::tile, unpack: tile::avx512::unpack, rows: 6 };
-        side.unit(&x, 0, 0..1, functions, &|_, _, _| {});
+        side.unit(&x, 0, 0..1, functions);
         assert_eq!(plain, y);
     }
     let by_hand = |output: usize| {
@@ -130,7 +130,7 @@ fn every_byte_of_weight_and_activation_multiplies_right_without_dot_instructions
 }
 
 #[test]
-fn several_maps_share_their_rows_and_each_piece_is_finished_once() {
+fn several_maps_share_their_rows_and_each_adds_its_own_bias() {
     let layout = Layout { values: Values::Four, block: BLOCK, parts: 1 };
     let fill = |output: usize, to: &mut [Block]| {
         to.iter_mut().enumerate().for_each(|(number, to)| *to = block(layout, 5, output, number));
@@ -140,16 +140,15 @@ fn several_maps_share_their_rows_and_each_piece_is_finished_once() {
     let mut x = Rows::default();
     x.quantize(&x_numbers, 64, BLOCK);
     let mut out = [40, 7, 128].map(|outputs| vec![0.0; 9 * outputs]);
-    let mut maps: Vec<Map> = weights.iter().zip(&mut out).map(|(weight, out)| Map { weight, out }).collect();
-    products(&x, &mut maps, |map, row, columns, piece| {
-        assert_eq!(columns.len(), piece.len());
-        piece.iter_mut().for_each(|y| *y += (1000 * (map + 1) + row) as f32);
-    });
-    for (map, (weight, out)) in weights.iter().zip(&out).enumerate() {
+    let biases = [40, 7, 128].map(|outputs| random(40 + outputs as u64, outputs));
+    let each = weights.iter().zip(&biases).zip(&mut out);
+    let mut maps: Vec<Map> = each.map(|((weight, bias), out)| Map { weight, bias: Some(bias), out }).collect();
+    products(&x, &mut maps);
+    for ((weight, bias), out) in weights.iter().zip(&biases).zip(&out) {
         let mut alone = vec![0.0; out.len()];
-        products(&x, &mut [Map { weight, out: &mut alone }], |_, _, _, _| {});
+        products(&x, &mut [Map { weight, bias: None, out: &mut alone }]);
         for (at, (&y, alone)) in out.iter().zip(alone).enumerate() {
-            assert_eq!(y, alone + (1000 * (map + 1) + at / weight.outputs()) as f32);
+            assert_eq!(y, alone + bias[at % weight.outputs()]);
         }
     }
 }
@@ -231,7 +230,7 @@ fn every_format_of_blocks_keeps_its_weights_and_multiplies_close_to_f64() {
         let mut x = Rows::default();
         x.quantize(&random(12, inputs), inputs, BLOCK);
         let mut y = vec![0.0; outputs];
-        products(&x, &mut [Map { weight: &weight, out: &mut y }], |_, _, _, _| {});
+        products(&x, &mut [Map { weight: &weight, bias: None, out: &mut y }]);
         let row = x.dequantized(0);
         for (output, &y) in y.iter().enumerate() {
             let terms = row.iter().zip(row_of(&weight, output)).map(|(x, w)| f64::from(*x) * f64::from(w));

@@ -52,6 +52,8 @@ pub(super) struct Weights {
     pub parts_panel: usize,
     /// One number for each output, or null: what the complete sums are multiplied by.
     pub factors: *const f32,
+    /// One number for each output, or null: what is added to that.
+    pub bias: *const f32,
 }
 
 /// The weights that come next, which are asked for meanwhile: all tiles of the present weights take turns, so that memory
@@ -199,7 +201,7 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
             }
             scale::<L, R, P>(tile, part, sums, floats);
         }
-        finish::<L, R, P>(tile, *floats);
+        finish::<L, R, P>(tile, floats);
     }
 }
 
@@ -234,6 +236,7 @@ unsafe fn scale<L: Lanes, const R: usize, const P: usize>(
     sums: [[L::Vector; P]; R],
     floats: &mut [[L::Vector; P]; R],
 ) {
+    // Parts are one or two.
     let Tile { x, w, parts, .. } = *tile;
     // SAFETY: the caller's promise.
     unsafe {
@@ -243,7 +246,7 @@ unsafe fn scale<L: Lanes, const R: usize, const P: usize>(
         }
         if w.mins.is_null() {
             for r in 0..R {
-                let own = L::splat((*x.scales.add(r * x.scales_row + part / parts)).to_bits() as i32);
+                let own = L::splat((*x.scales.add(r * x.scales_row + (part >> (parts - 1)))).to_bits() as i32);
                 for p in 0..P {
                     let sum = L::multiply(L::to_floats(sums[r][p]), own);
                     floats[r][p] = L::fma(sum, scales[p], floats[r][p]);
@@ -255,7 +258,7 @@ unsafe fn scale<L: Lanes, const R: usize, const P: usize>(
             *mins = L::load_fp16(w.mins.add(p * w.parts_panel + part * PANEL));
         }
         for r in 0..R {
-            let own = L::splat((*x.scales.add(r * x.scales_row + part / parts)).to_bits() as i32);
+            let own = L::splat((*x.scales.add(r * x.scales_row + (part >> (parts - 1)))).to_bits() as i32);
             let own_sum = L::splat((*x.sums.add(r * x.parts_row + part)).to_bits() as i32);
             for p in 0..P {
                 let sum = L::multiply(L::to_floats(sums[r][p]), own);
@@ -268,13 +271,17 @@ unsafe fn scale<L: Lanes, const R: usize, const P: usize>(
 /// # Safety
 /// See [`Tile`].
 #[inline(always)]
-unsafe fn finish<L: Lanes, const R: usize, const P: usize>(tile: &Tile, floats: [[L::Vector; P]; R]) {
+unsafe fn finish<L: Lanes, const R: usize, const P: usize>(tile: &Tile, floats: &[[L::Vector; P]; R]) {
     // SAFETY: the caller's promise.
     unsafe {
-        for (r, floats) in floats.into_iter().enumerate() {
-            for (p, mut floats) in floats.into_iter().enumerate() {
+        for (r, floats) in floats.iter().enumerate() {
+            for (p, &floats) in floats.iter().enumerate() {
+                let mut floats = floats;
                 if !tile.w.factors.is_null() {
                     floats = L::multiply(floats, L::load(tile.w.factors.add(p * PANEL).cast()));
+                }
+                if !tile.w.bias.is_null() {
+                    floats = L::add(floats, L::load(tile.w.bias.add(p * PANEL).cast()));
                 }
                 L::store(floats, tile.c.add(r * tile.c_row + p * PANEL).cast());
             }
@@ -320,9 +327,16 @@ impl Weights {
     /// From one of the panels on.
     fn panel(&self, panel: usize) -> Self {
         let of = |start: *const u16| if start.is_null() { start } else { start.wrapping_add(panel * self.parts_panel) };
-        let factors = if self.factors.is_null() { self.factors } else { self.factors.wrapping_add(panel * PANEL) };
+        let own = |start: *const f32| if start.is_null() { start } else { start.wrapping_add(panel * PANEL) };
         let values = self.values.wrapping_add(panel * self.values_panel);
-        Self { values, scales: of(self.scales), mins: of(self.mins), factors, ..*self }
+        Self {
+            values,
+            scales: of(self.scales),
+            mins: of(self.mins),
+            factors: own(self.factors),
+            bias: own(self.bias),
+            ..*self
+        }
     }
 }
 

@@ -72,6 +72,10 @@ impl<const VNNI: bool, const BF16: bool> Lanes for Wide<VNNI, BF16> {
         unsafe { _mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b))) }
     }
     #[inline(always)]
+    fn add(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b))) }
+    }
+    #[inline(always)]
     fn fma(a: __m512i, b: __m512i, c: __m512i) -> __m512i {
         unsafe {
             let (a, b, c) = (_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), _mm512_castsi512_ps(c));
@@ -168,6 +172,10 @@ impl Lanes for Narrow {
     #[inline(always)]
     fn multiply(a: Self::Vector, b: Self::Vector) -> Self::Vector {
         both!(a = a, b = b; _mm256_castps_si256(_mm256_mul_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b))))
+    }
+    #[inline(always)]
+    fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        both!(a = a, b = b; _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b))))
     }
     #[inline(always)]
     fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {

@@ -19,7 +19,7 @@ use std::ops::{Add, Div, Mul, Sub};
 use crate::cpu;
 use crate::matmul::tile::{Tile, TilePairs};
 
-pub(crate) use math::{Math, ln};
+pub(crate) use math::{Math, erf, exp_flushed, ln};
 pub(crate) use reduce::{dot, largest, sum};
 pub(crate) use transpose::Transpose;
 
@@ -62,12 +62,23 @@ pub(crate) trait Simd:
     /// # Safety
     /// 16 bytes at `to` must be writable.
     unsafe fn store_i8(self, to: *mut i8);
+    /// As [`Simd::store_i8`]; gives `sums`, whose lanes are the bits of whole numbers, with what was stored added.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn store_i8_adding(self, to: *mut i8, sums: Self) -> Self;
+    /// The sum of lanes that are the bits of whole numbers.
+    fn sum_of_integers(self) -> i32;
     /// `self * factor + addend`, rounded once.
     fn fma(self, factor: Self, addend: Self) -> Self;
     /// `self < other ? self : other`, hence `other` where either is NaN.
     fn min(self, other: Self) -> Self;
     /// `self > other ? self : other`, hence `other` where either is NaN.
     fn max(self, other: Self) -> Self;
+    /// The magnitude of `self` or `other`, which is one, whichever is larger; NaN is larger than all numbers.
+    fn larger_magnitude(self, other: Self) -> Self;
+    /// The largest of lanes that are magnitudes; NaN is larger than all numbers.
+    fn largest_magnitude(self) -> f32;
     /// To the nearest integer, ties to even.
     fn round(self) -> Self;
     /// Square root.

@@ -88,6 +88,18 @@ impl Simd for Scalar {
         unsafe { to.cast::<[i8; LANES]>().write_unaligned(bytes) }
     }
     #[inline(always)]
+    unsafe fn store_i8_adding(self, to: *mut i8, sums: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.store_i8(to) };
+        let stored = self.0.map(|lane| lane.round_ties_even() as i8);
+        let add = |i: usize| (sums.0[i].to_bits() as i32).wrapping_add(i32::from(stored[i]));
+        Self(std::array::from_fn(|i| f32::from_bits(add(i) as u32)))
+    }
+    #[inline(always)]
+    fn sum_of_integers(self) -> i32 {
+        self.0.iter().fold(0, |sum: i32, lane| sum.wrapping_add(lane.to_bits() as i32))
+    }
+    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
     }
@@ -98,6 +110,14 @@ impl Simd for Scalar {
     #[inline(always)]
     fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn larger_magnitude(self, other: Self) -> Self {
+        self.zip(other, |a, b| f32::from_bits(a.abs().to_bits().max(b.to_bits())))
+    }
+    #[inline(always)]
+    fn largest_magnitude(self) -> f32 {
+        self.fold(|a, b| f32::from_bits(a.to_bits().max(b.to_bits())))
     }
     #[inline(always)]
     fn round(self) -> Self {

@@ -12,6 +12,8 @@ mod fn_name {
         Sigmoid,
         Erf,
         Sum,
+        Magnitude,
+        Bytes,
         ToBf16,
         OfBf16,
         Swap,
@@ -30,8 +32,16 @@ impl Kernel for Map<'_> {
             let y = match self.0 {
                 Name::Exp => x.exp(),
                 Name::Sigmoid => x.sigmoid(),
-                Name::Erf => x.erf(),
+                Name::Erf => {
+                    let [erf] = erf([x]);
+                    erf
+                }
                 Name::Sum => S::splat(x.sum()) + S::splat(x.largest()),
+                Name::Magnitude => {
+                    let largest = S::splat(x.larger_magnitude(S::splat(7.0)).largest_magnitude());
+                    x.larger_magnitude(S::splat(0.0)) - largest
+                }
+                Name::Bytes => bytes(x),
                 Name::ToBf16 => x.to_bf16(),
                 Name::OfBf16 => S::of_bf16(&upper_halves(x.to_array())),
                 Name::Swap => x.swap_neighbours(),
@@ -40,6 +50,18 @@ impl Kernel for Map<'_> {
             i += LANES;
         }
         out
+    }
+}
+
+/// What the bytes of the lanes and three times their sum come to.
+#[inline(always)]
+fn bytes<S: Simd>(x: S) -> S {
+    let (x, mut bytes) = (x * S::splat(1.1), [0; LANES]);
+    // SAFETY: 16 bytes.
+    unsafe {
+        let once = x.store_i8_adding(bytes.as_mut_ptr(), S::splat(0.0));
+        let sums = x.store_i8_adding(bytes.as_mut_ptr(), x.store_i8_adding(bytes.as_mut_ptr(), once));
+        S::load_i8(bytes.as_ptr()) + S::splat(1000.0 * sums.sum_of_integers() as f32)
     }
 }
 
@@ -53,12 +75,33 @@ fn grid() -> Vec<f32> {
 
 #[test]
 fn all_instruction_sets_give_the_same_bits() {
-    for name in [Name::Exp, Name::Sigmoid, Name::Erf, Name::Sum] {
+    for name in [Name::Exp, Name::Sigmoid, Name::Erf, Name::Sum, Name::Magnitude, Name::Bytes] {
         let run = |isa| with_isa(isa, || dispatch(Map(name, &grid()))).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let expected = run(Isa::Scalar);
         for isa in Isa::supported() {
             assert_eq!(run(isa), expected, "{isa:?}");
         }
+    }
+}
+
+#[test]
+fn bytes_and_magnitudes_are_what_they_are_defined_as() {
+    let x = grid();
+    for isa in Isa::supported() {
+        let magnitudes = with_isa(isa, || dispatch(Map(Name::Magnitude, &x)));
+        let bytes = with_isa(isa, || dispatch(Map(Name::Bytes, &x)));
+        for (start, x) in x.chunks_exact(LANES).enumerate().map(|(i, x)| (i * LANES, x)) {
+            let largest = x.iter().fold(7.0f32, |largest, x| largest.max(x.abs()));
+            let each: Vec<f32> = x.iter().map(|x| (x * 1.1).round_ties_even()).collect();
+            let sum: f32 = each.iter().sum();
+            for i in 0..LANES {
+                assert_eq!(magnitudes[start + i], x[i].abs() - largest, "{isa:?}");
+                assert_eq!(bytes[start + i], each[i] + 3000.0 * sum, "{isa:?}");
+            }
+        }
+        let mut lanes = x[..LANES].to_vec();
+        lanes[5] = -f32::NAN;
+        assert!(with_isa(isa, || dispatch(Map(Name::Magnitude, &lanes))).iter().all(|x| x.is_nan()));
     }
 }
 

@@ -88,6 +88,16 @@ macro_rules! fold_halves {
     }};
 }
 
+/// As [`fold_halves`], of whole numbers.
+macro_rules! fold_integers {
+    ($eight:expr, $four:ident) => {{
+        let eight = $eight;
+        let four = $four(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+        let two = $four(four, _mm_shuffle_epi32::<0b11_10_11_10>(four));
+        _mm_cvtsi128_si32($four(two, _mm_shuffle_epi32::<1>(two)))
+    }};
+}
+
 impl<const BF16: bool> Simd for Avx512<BF16> {
     const ACCUMULATORS: usize = 24;
 
@@ -120,6 +130,22 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
     }
     #[inline(always)]
+    unsafe fn store_i8_adding(self, to: *mut i8, sums: Self) -> Self {
+        unsafe {
+            let integers = _mm512_cvtps_epi32(self.0);
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(integers));
+            Self(_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sums.0), integers)))
+        }
+    }
+    #[inline(always)]
+    fn sum_of_integers(self) -> i32 {
+        unsafe {
+            let lanes = _mm512_castps_si512(self.0);
+            let eight = _mm256_add_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
+            fold_integers!(eight, _mm_add_epi32)
+        }
+    }
+    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
@@ -130,6 +156,21 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     fn max(self, other: Self) -> Self {
         Self(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn larger_magnitude(self, other: Self) -> Self {
+        unsafe {
+            let magnitude = _mm512_and_si512(_mm512_castps_si512(self.0), _mm512_set1_epi32(i32::MAX));
+            Self(_mm512_castsi512_ps(_mm512_max_epi32(magnitude, _mm512_castps_si512(other.0))))
+        }
+    }
+    #[inline(always)]
+    fn largest_magnitude(self) -> f32 {
+        unsafe {
+            let lanes = _mm512_castps_si512(self.0);
+            let eight = _mm256_max_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
+            f32::from_bits(fold_integers!(eight, _mm_max_epi32) as u32)
+        }
     }
     #[inline(always)]
     fn round(self) -> Self {
@@ -351,6 +392,22 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn store_i8_adding(self, to: *mut i8, sums: Self) -> Self {
+        unsafe {
+            self.store_i8(to);
+            let low = _mm256_add_epi32(_mm256_castps_si256(sums.0), _mm256_cvtps_epi32(self.0));
+            let high = _mm256_add_epi32(_mm256_castps_si256(sums.1), _mm256_cvtps_epi32(self.1));
+            Self(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        }
+    }
+    #[inline(always)]
+    fn sum_of_integers(self) -> i32 {
+        unsafe {
+            let eight = _mm256_add_epi32(_mm256_castps_si256(self.0), _mm256_castps_si256(self.1));
+            fold_integers!(eight, _mm_add_epi32)
+        }
+    }
+    #[inline(always)]
     fn fma(self, factor: Self, addend: Self) -> Self {
         unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0), _mm256_fmadd_ps(self.1, factor.1, addend.1)) }
     }
@@ -361,6 +418,23 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn max(self, other: Self) -> Self {
         unsafe { Self(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
+    }
+    #[inline(always)]
+    fn larger_magnitude(self, other: Self) -> Self {
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            let (low, high) = (_mm256_andnot_ps(sign, self.0), _mm256_andnot_ps(sign, self.1));
+            let low = _mm256_max_epi32(_mm256_castps_si256(low), _mm256_castps_si256(other.0));
+            let high = _mm256_max_epi32(_mm256_castps_si256(high), _mm256_castps_si256(other.1));
+            Self(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        }
+    }
+    #[inline(always)]
+    fn largest_magnitude(self) -> f32 {
+        unsafe {
+            let eight = _mm256_max_epi32(_mm256_castps_si256(self.0), _mm256_castps_si256(self.1));
+            f32::from_bits(fold_integers!(eight, _mm_max_epi32) as u32)
+        }
     }
     #[inline(always)]
     fn round(self) -> Self {

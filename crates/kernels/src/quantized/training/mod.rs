@@ -176,6 +176,7 @@ impl<'a> Right<'a> {
             mins: std::ptr::null(),
             parts_panel: blocks * PANEL,
             factors: std::ptr::null(),
+            bias: std::ptr::null(),
         }
     }
 }
