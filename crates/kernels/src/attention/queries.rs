@@ -120,7 +120,7 @@ impl Positions<'_> {
         // The rows of a head lie far apart, so the hardware foresees neither what is read next nor what is written.
         let next = (TILE_ROWS / group).max(1) * shape.heads;
         let (mut position, mut member) = (self.positions.start + start / group, start % group);
-        let mut all = usize::MAX..0;
+        let (mut first, mut end) = (usize::MAX, 0);
         for r in 0..rows {
             let row = self.queries.origin.wrapping_add(position);
             let head = row * shape.heads + self.queries.kv_head * group + member;
@@ -134,7 +134,7 @@ impl Positions<'_> {
                 prefetch(self.queries.out.address(head * shape.head_width + i));
             }
             let seen = shape.seen(position, self.queries.length);
-            all = all.start.min(seen.start)..all.end.max(seen.end);
+            (first, end) = (seen.start.min(first), seen.end.max(end));
             (state.heads[r], state.first[r], state.end[r]) = (head, seen.start, seen.end);
             member += 1;
             if member == group {
@@ -145,7 +145,7 @@ impl Positions<'_> {
         // Finite, so that a block of which a row sees nothing leaves its empty sums as they are.
         state.top = [f32::MIN; LANES];
         state.sum = [0.0; LANES];
-        all
+        first..end
     }
 
     #[inline(always)]
