@@ -30,8 +30,8 @@ pub enum Precision {
     Fp8,
     /// As [`Precision::Fp8`], with one scale for a whole tensor (Micikevicius et al. 2022).
     Fp8Tensor,
-    /// 8-bit integers with a scale for each block of 128 numbers along the sum, of weights, activations and gradients
-    /// alike (as in Xi et al. 2024, "Jetfire").
+    /// 8-bit integers with a scale for each block of 128 numbers along the sum, of 64 tokens where it runs over tokens; of
+    /// weights, activations and gradients alike (as in Xi et al. 2024, "Jetfire").
     Int8,
 }
 

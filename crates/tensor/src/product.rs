@@ -18,8 +18,9 @@ pub(crate) enum Operand {
     Bytes { memory: Buffer, shape: [usize; 2] },
 }
 
-/// Tokens of a block, where sums run over tokens.
-const TOKENS: usize = 128;
+/// Tokens of a block, where sums run over tokens: gradients of tokens differ by orders of magnitude, and of 128 in a block
+/// too many became zeros.
+const TOKENS: usize = 64;
 
 impl Operand {
     fn left(matrix: MatRef<'_>, block: usize) -> Self {
