@@ -29,7 +29,7 @@ whole_way() {
     "$luban" "${quiet[@]}" data build --data "$root/crates/kernels/src" --max-bytes 300000 --out "$out/corpus" >&2
     "$luban" "${quiet[@]}" tokenizer train --corpus "$out/corpus" --vocab-size 400 --out "$out/tokenizer" >&2
     local digests=()
-    for precision in f32 bf16; do
+    for precision in f32 bf16 int8; do
         "$luban" "${quiet[@]}" pretrain --corpus "$out/corpus" --tokenizer "$out/tokenizer" --width 32 --layers 2 \
             --heads 2 --context 32 --batch 128 --steps "$steps" --precision "$precision" --seed 1 \
             --out "$out/$precision" >&2
