@@ -3,7 +3,7 @@
 #
 # For each instruction set (avx512bf16 and avx512bf16fma where the machine has them, avx512, avx2, scalar): the tests of
 # the kernels and of the tensors, and then the whole way, small: some of this project's own sources to a corpus, a tokenizer, a
-# model trained for STEPS (10) steps in f32 and in bf16, int8 weights, perplexity and a completion. One JSON line each.
+# model trained for STEPS (10) steps in f32, in bf16 and in int8, int8 weights, perplexity and a completion. One JSON line each.
 # The models must be, to the bit, those that this machine trains when nothing is forced. SKIP_TESTS=1 runs the whole way
 # only; THREADS (2).
 set -euo pipefail
@@ -35,10 +35,10 @@ whole_way() {
             --out "$out/$precision" >&2
         digests+=("$(sha256sum <"$out/$precision/model.safetensors" | cut -c1-16)")
     done
-    "$luban" "${quiet[@]}" quantize "$out/f32" --out "$out/int8" >&2
-    "$luban" "${quiet[@]}" generate "$out/int8" --prompt "fn main() {" --max-tokens 8 >&2
+    "$luban" "${quiet[@]}" quantize "$out/f32" --out "$out/quantized" >&2
+    "$luban" "${quiet[@]}" generate "$out/quantized" --prompt "fn main() {" --max-tokens 8 >&2
     local perplexity
-    perplexity=$("$luban" "${quiet[@]}" eval perplexity "$out/int8" --data "$out/corpus" --max-bytes 2000 --json |
+    perplexity=$("$luban" "${quiet[@]}" eval perplexity "$out/quantized" --data "$out/corpus" --max-bytes 2000 --json |
         sed 's/.*"perplexity":\([0-9.]*\).*/\1/')
     echo "${digests[*]} $perplexity"
 }
@@ -55,9 +55,9 @@ for isa in "${isas[@]}"; do
     found=$(whole_way)
     seconds=$(($(date +%s) - start))
     same=$([ "$found" = "$native" ] && echo true || echo false)
-    read -r f32 bf16 perplexity <<<"$found"
+    read -r f32 bf16 int8 perplexity <<<"$found"
     echo "{\"bench\": \"isa\", \"isa\": \"$isa\", \"tests\": \"$tests\", \"weights_f32\": \"$f32\"," \
-        "\"weights_bf16\": \"$bf16\", \"int8_perplexity\": $perplexity, \"same_as_native\": $same," \
+        "\"weights_bf16\": \"$bf16\", \"weights_int8\": \"$int8\", \"int8_perplexity\": $perplexity, \"same_as_native\": $same," \
         "\"seconds\": $seconds}"
     [ "$same" = true ] && [ "$tests" != failed ] || failed=1
 done
