@@ -222,7 +222,7 @@ fn columns_of_task(rows: usize, depth: usize, outputs: usize) -> usize {
     if threads == 1 || rows > ROWS_FEW || outputs < 2 * threads * PANEL {
         return outputs.max(1);
     }
-    let fitting = TASK_FLOATS / depth.min(DEPTH_MAX).max(1);
+    let fitting = TASK_FLOATS / depth.clamp(1, DEPTH_MAX);
     let even = outputs.div_ceil(2 * threads);
     fitting.min(even).next_multiple_of(PANEL)
 }
