@@ -6,6 +6,7 @@
 mod common;
 
 use std::env;
+use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,10 +37,14 @@ fn child() {
     }
 }
 
+/// What the last child said goes into this file of the folder.
+const SAID: &str = "said";
+
 fn spawn(dir: &Path, precision: Precision, threads: u64) -> Child {
     let program = env::current_exe().unwrap();
     let mut command = Command::new(program);
-    command.args(["child", "--exact"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let said = File::create(dir.join(SAID)).unwrap();
+    command.args(["child", "--exact", "--nocapture"]).stdout(Stdio::null()).stderr(said);
     command.env(CHILD, dir).env(PRECISION, precision.name()).env(THREADS, threads.to_string()).spawn().unwrap()
 }
 
@@ -78,7 +83,8 @@ fn kills_at_random_moments_change_no_bit() {
             child.wait().unwrap();
         }
         let ended = spawn(dir.path(), *precision, 1 + rounds % 3).wait().unwrap();
-        assert!(ended.success(), "seed {seed}: the run in {precision} after kill {killed} failed");
+        let said = || std::fs::read_to_string(dir.path().join(SAID)).unwrap_or_default();
+        assert!(ended.success(), "seed {seed}: the run in {precision} after kill {killed} failed: {}", said());
         assert!(
             fixture.weights(&name) == *weights,
             "seed {seed}: after kill {killed} the weights in {precision} differ"

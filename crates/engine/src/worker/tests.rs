@@ -260,14 +260,17 @@ fn poison_one(seed: u64) {
 
 #[test]
 fn requests_that_outgrow_the_cache_take_turns_and_lose_nothing() {
-    let bench = start(64);
+    let mut worker = worker(64);
     // Each comes to hold half of the cache.
     let long = |number| Request { max_tokens: 130, prompt: vec![number; 100], ..Request::default() };
-    let answers: Vec<Answer> = (1..7).map(|number| bench.ask(long(number))).collect();
+    // All are there before the first is worked on.
+    let answers: Vec<Answer> = (1..7).map(|number| ask(&worker.inbox, long(number))).collect();
+    work_off(&mut worker);
     for (number, answer) in (1..7).zip(answers) {
         assert_eq!(outcome(answer), alone(long(number)), "request {number}");
     }
-    let stats = bench.end();
+    assert_eq!(worker.blocks.free(), BLOCKS);
+    let stats = worker.counters.snapshot(0, BLOCKS);
     assert_eq!(stats.finished, 6);
     assert!(stats.paused > 0, "some lose their place");
 }
