@@ -9,7 +9,7 @@ use luban_base::progress::{Event, Observer};
 use crate::error::{Context, Result};
 use crate::folder::Artifact;
 use crate::keys::Keys;
-use crate::manifest::{Kind, MANIFEST};
+use crate::manifest::Kind;
 use crate::writer::ArtifactWriter;
 
 const PREFIX: &str = "step-";
@@ -97,7 +97,7 @@ impl CheckpointStore {
                 continue;
             }
             if kept >= keep.max(1) {
-                atomic::remove_dir(&path, MANIFEST)?;
+                atomic::remove_dir(&path)?;
             } else if has_sizes(&path) {
                 kept += 1;
             }

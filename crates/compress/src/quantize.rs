@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind, MANIFEST, ModelFiles};
+use luban_artifact::{Artifact, ArtifactWriter, Keys, Kind, ModelFiles};
 use luban_base::atomic;
 use luban_base::progress::{Event, Observer};
 use luban_eval::{Perplexity, PerplexityOptions, Text, perplexity};
@@ -137,7 +137,7 @@ impl Draft {
             writer.metric(name, value);
         }
         let artifact = writer.commit(work.keys)?;
-        atomic::remove_dir(self.artifact.dir(), MANIFEST).map_err(luban_artifact::Error::from)?;
+        atomic::remove_dir(self.artifact.dir()).map_err(luban_artifact::Error::from)?;
         Ok(artifact)
     }
 }

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use luban_artifact::Artifact;
 use luban_artifact::checkpoints::CheckpointStore;
-use luban_artifact::{Artifact, MANIFEST};
 use luban_base::atomic;
 use luban_base::progress::Observer;
 
@@ -52,7 +52,7 @@ pub(crate) fn resume(
 /// Removes every checkpoint.
 fn clear(store: &CheckpointStore) -> Result<()> {
     for (_, path) in store.steps()? {
-        atomic::remove_dir(&path, MANIFEST).map_err(luban_artifact::Error::from)?;
+        atomic::remove_dir(&path).map_err(luban_artifact::Error::from)?;
     }
     Ok(())
 }

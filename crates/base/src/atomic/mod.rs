@@ -174,7 +174,7 @@ impl StagedDir {
         sync_folder(self.temp.path())?;
         if let Some(replaced) = self.temp.place_at(&self.target)? {
             // The save has succeeded; what is left of the old folder, the next save would remove as well.
-            let _ = remove_dir(&replaced, manifest_name);
+            let _ = remove_replaced(&replaced, manifest_name);
         }
         Ok(())
     }
@@ -326,19 +326,30 @@ fn finish_file(mut temp: Temp, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a folder, its manifest first, so that a removal cut short leaves nothing that looks whole.
+/// Removes a folder: first its name, in one step, then what it held. So a removal cut short leaves nothing under that
+/// name, and what it leaves under a temporary one goes with the next save to it, or [`sweep`].
 ///
 /// # Errors
-/// If something cannot be removed; a folder or manifest that is not there is no error.
-pub fn remove_dir(path: &Path, manifest_name: &str) -> Result<()> {
+/// If something cannot be removed; a folder that is not there is no error.
+pub fn remove_dir(path: &Path) -> Result<()> {
     let path = resolve(path)?;
     if !path.exists() {
         return Ok(());
     }
+    let parent = place::parent_of(&path);
+    let (nameless, _held) = place::take_name(&path)?;
+    sync_folder(&parent)?;
+    disk::remove_tree(&nameless)?;
+    sync_folder(&parent)
+}
+
+/// Removes a folder that a save has replaced, its manifest first: where the file system cannot swap names, a folder that
+/// was set aside and looks whole would be brought back.
+fn remove_replaced(path: &Path, manifest_name: &str) -> Result<()> {
     disk::remove_file(&path.join(manifest_name))?;
-    sync_folder(&path)?;
-    disk::remove_tree(&path)?;
-    sync_folder(&place::parent_of(&path))
+    sync_folder(path)?;
+    disk::remove_tree(path)?;
+    sync_folder(&place::parent_of(path))
 }
 
 /// Checks that a file name, as a manifest or an archive gives it, stays in its folder: one to four parts parted by

@@ -181,6 +181,15 @@ fn sync_or(target: &Path, undo: impl FnOnce() -> Result<()>) -> Result<()> {
     })
 }
 
+/// Gives a folder that is to be removed a temporary name, and the lock that keeps cleaners off it.
+pub(super) fn take_name(path: &Path) -> Result<(PathBuf, Option<File>)> {
+    let held = File::open(path).ok();
+    let _ = held.as_ref().map(|folder| folder.try_lock());
+    let nameless = temporary_name(path, TEMP);
+    disk::rename(path, &nameless)?;
+    Ok((nameless, held))
+}
+
 /// Brings a folder back that was set aside by a process that died in the middle of replacing it.
 ///
 /// Only needed where the file system cannot swap names. Does nothing if the target is there.
