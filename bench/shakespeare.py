@@ -53,8 +53,16 @@ def parse_args():
     parser.add_argument("out", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("settings", nargs="*")
-    return parser.parse_args()
+    own, _, settings = split_at(sys.argv[1:], "--")
+    args = parser.parse_args(own)
+    args.settings = settings
+    return args
+
+
+def split_at(words, mark):
+    """What stands before the first such word, that word, and what stands after it."""
+    at = words.index(mark) if mark in words else len(words)
+    return words[:at], words[at : at + 1], words[at + 1 :]
 
 
 def luban_speed(target, settings):
