@@ -2,8 +2,9 @@
 # Does luban compute the same on lesser CPUs? isa.sh [ISA…]
 #
 # For each instruction set (avx512bf16 and avx512bf16fma where the machine has them, avx512, avx2, scalar): the tests of
-# the kernels and of the tensors, and then the whole way, small: some of this project's own sources to a corpus, a tokenizer, a
-# model trained for STEPS (10) steps in f32, in bf16 and in int8, int8 weights, perplexity and a completion. One JSON line each.
+# the kernels and of the tensors, and then the whole way, small: some of this project's own sources to a corpus, a
+# tokenizer, a model trained for STEPS (10) steps in f32, in bf16 and in int8, int8 weights, perplexity and a
+# completion. One JSON line each.
 # The models must be, to the bit, those that this machine trains when nothing is forced. SKIP_TESTS=1 runs the whole way
 # only; THREADS (2).
 set -euo pipefail
