@@ -44,6 +44,28 @@ pub(crate) trait Simd:
     /// # Safety
     /// `count` floats at `from` must be readable.
     unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    /// Lanes from `slice[at..]`, zero past its end.
+    #[inline(always)]
+    fn at(slice: &[f32], at: usize) -> Self {
+        let rest = &slice[at..];
+        // SAFETY: the slice holds as many floats as are read.
+        unsafe {
+            if rest.len() >= LANES { Self::load(rest.as_ptr()) } else { Self::load_first(rest.as_ptr(), rest.len()) }
+        }
+    }
+
+    /// Lanes from `slice[at..]`, `fill` past its end.
+    #[inline(always)]
+    fn at_or(slice: &[f32], at: usize, fill: f32) -> Self {
+        let rest = &slice[at..];
+        if rest.len() >= LANES {
+            return Self::at(slice, at);
+        }
+        let mut lanes = [fill; LANES];
+        lanes[..rest.len()].copy_from_slice(rest);
+        Self::at(&lanes, 0)
+    }
+
     /// Sixteen signed bytes, converted.
     ///
     /// # Safety
@@ -57,6 +79,20 @@ pub(crate) trait Simd:
     /// # Safety
     /// `count` floats at `to` must be writable.
     unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// Writes lanes to `slice[at..]`, dropping those past its end.
+    #[inline(always)]
+    fn put(self, slice: &mut [f32], at: usize) {
+        let rest = &mut slice[at..];
+        // SAFETY: the slice holds as many floats as are written.
+        unsafe {
+            if rest.len() >= LANES {
+                self.store(rest.as_mut_ptr());
+            } else {
+                self.store_first(rest.as_mut_ptr(), rest.len());
+            }
+        }
+    }
+
     /// Stores as sixteen signed bytes: to the nearest, ties to even. The lanes must be in their range.
     ///
     /// # Safety
@@ -125,42 +161,6 @@ pub(crate) trait Simd:
     /// # Safety
     /// See [`TilePairs`].
     unsafe fn tile_pairs(tile: TilePairs);
-
-    /// Lanes from `slice[at..]`, zero past its end.
-    #[inline(always)]
-    fn at(slice: &[f32], at: usize) -> Self {
-        let rest = &slice[at..];
-        // SAFETY: the slice holds as many floats as are read.
-        unsafe {
-            if rest.len() >= LANES { Self::load(rest.as_ptr()) } else { Self::load_first(rest.as_ptr(), rest.len()) }
-        }
-    }
-
-    /// Lanes from `slice[at..]`, `fill` past its end.
-    #[inline(always)]
-    fn at_or(slice: &[f32], at: usize, fill: f32) -> Self {
-        let rest = &slice[at..];
-        if rest.len() >= LANES {
-            return Self::at(slice, at);
-        }
-        let mut lanes = [fill; LANES];
-        lanes[..rest.len()].copy_from_slice(rest);
-        Self::at(&lanes, 0)
-    }
-
-    /// Writes lanes to `slice[at..]`, dropping those past its end.
-    #[inline(always)]
-    fn put(self, slice: &mut [f32], at: usize) {
-        let rest = &mut slice[at..];
-        // SAFETY: the slice holds as many floats as are written.
-        unsafe {
-            if rest.len() >= LANES {
-                self.store(rest.as_mut_ptr());
-            } else {
-                self.store_first(rest.as_mut_ptr(), rest.len());
-            }
-        }
-    }
 }
 
 /// Asks for a line of memory, which may be any address; a hint, where the machine takes it.

@@ -22,18 +22,17 @@ use quantize::Source;
 pub const BLOCK_MAX: usize = 128;
 /// Bytes of the left factor that stay in the second cache while all columns of a task pass.
 const LEFT_BYTES: usize = 384 << 10;
-/// Rows of a task at most and at least.
+/// Rows of a task at least, and at most.
 const ROWS: Range<usize> = 24..384;
 
 /// Numbers of a block that suit sums over `depth` numbers: of those lengths that fill whole blocks the longest, from 64
 /// on; else the longest of all.
 pub fn block_of(depth: usize) -> usize {
-    let whole = (2..=BLOCK_MAX / BLOCK).rev().map(|blocks| blocks * BLOCK);
-    whole.into_iter().find(|&block| depth.is_multiple_of(block)).unwrap_or(BLOCK_MAX)
+    let mut lengths = (2..=BLOCK_MAX / BLOCK).rev().map(|blocks| blocks * BLOCK);
+    lengths.find(|&block| depth.is_multiple_of(block)).unwrap_or(BLOCK_MAX)
 }
 
-/// How many bytes of what a factor of `lines` lines (rows of the left one, columns of the right) has: where its parts
-/// begin in its memory.
+/// A factor's lines (rows of the left one, columns of the right), and the numbers of each, along which sums run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Size {
     lines: usize,
@@ -83,8 +82,9 @@ impl<'a> Left<'a> {
         (rows * size.row_bytes()).div_ceil(4) + 2 * rows * size.blocks()
     }
 
-    /// Quantizes a matrix (rows × depth) into `memory`, in blocks of `block` numbers along its rows: scale = largest magnitude of a block / 127, values to the
-    /// nearest, ties to even. Blocks with a number that is not finite have a scale that is NaN.
+    /// Quantizes a matrix (rows × depth) into `memory`, in blocks of `block` numbers along its rows: scale = largest
+    /// magnitude of a block / 127, values to the nearest, ties to even. Blocks with a number that is not finite have a
+    /// scale that is NaN.
     ///
     /// # Panics
     /// If the memory has not the length that [`Left::floats`] gives, or no stride of the matrix is one.
@@ -141,8 +141,8 @@ impl<'a> Right<'a> {
     }
 
     /// Quantizes a matrix (depth × columns) into `memory`, in blocks of `block` numbers along its columns: scale = largest
-    /// magnitude of a block / 127, rounded up to what fp16 holds, values to the nearest, ties to even. Blocks with a number that is not finite, or beyond 8.3 million,
-    /// have a scale that is not finite.
+    /// magnitude of a block / 127, rounded up to what fp16 holds, values to the nearest, ties to even. Blocks with a number
+    /// that is not finite, or beyond 8.3 million, have a scale that is NaN.
     ///
     /// # Panics
     /// If the memory has not the length that [`Right::floats`] gives, or no stride of the matrix is one.
