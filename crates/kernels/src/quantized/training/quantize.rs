@@ -159,14 +159,12 @@ impl Quantize<'_, '_> {
         let depth = to.block.min(source.depth - start);
         for line in 0..PANEL.min(source.lines - first) {
             let numbers = &source.data[(first + line) * source.line_stride + start..][..depth];
-            let (mut magnitudes, mut poison) = (S::splat(0.0), S::splat(0.0));
+            let mut magnitudes = S::splat(0.0);
             for at in (0..depth).step_by(LANES) {
-                let lanes = S::at(numbers, at);
-                poison = lanes.fma(S::splat(0.0), poison);
-                magnitudes = magnitudes.max(magnitude(lanes));
+                magnitudes = S::at(numbers, at).larger_magnitude(magnitudes);
                 prefetch(numbers.as_ptr().wrapping_add(at + to.block));
             }
-            let (scale, inverse) = scale_of(magnitudes.largest(), poison.sum(), scales);
+            let (scale, inverse) = scale_of(magnitudes.largest_magnitude(), scales);
             to.scales[line] = scale;
             let values = &mut to.values[line * BLOCK_MAX..][..to.block];
             for (at, values) in values.chunks_exact_mut(LANES).enumerate() {
@@ -185,17 +183,16 @@ impl Quantize<'_, '_> {
         let (first, start) = (group * PANEL, block * to.block);
         let (lines, depth) = (PANEL.min(source.lines - first), to.block.min(source.depth - start));
         let at = |step: usize| (start + step) * source.depth_stride + first;
-        let (mut magnitudes, mut poison) = (S::splat(0.0), S::splat(0.0));
+        let mut magnitudes = S::splat(0.0);
         for step in 0..depth {
             let lanes = S::at(&source.data[at(step)..][..lines], 0);
             // The group that comes next lies behind this one.
             prefetch(source.data.as_ptr().wrapping_add(at(step) + LINE));
-            poison = lanes.fma(S::splat(0.0), poison);
-            magnitudes = magnitudes.max(magnitude(lanes));
+            magnitudes = lanes.larger_magnitude(magnitudes);
         }
-        let (magnitudes, poison, mut inverses) = (magnitudes.to_array(), poison.to_array(), [0.0; LANES]);
+        let (magnitudes, mut inverses) = (magnitudes.to_array(), [0.0; LANES]);
         for line in 0..LANES {
-            (to.scales[line], inverses[line]) = scale_of(magnitudes[line], poison[line], scales);
+            (to.scales[line], inverses[line]) = scale_of(magnitudes[line], scales);
         }
         let inverses = S::at(&inverses, 0);
         for step in (0..to.block).step_by(LANES) {
@@ -213,11 +210,12 @@ impl Quantize<'_, '_> {
     }
 }
 
-/// The scale of a block, and what its numbers are multiplied by. `poison` is zero, or NaN.
+/// The scale of a block, and what its numbers are multiplied by, given its largest magnitude, which is not finite where
+/// one of them is not.
 #[inline(always)]
-fn scale_of(largest: f32, poison: f32, scales: Scales) -> (f32, f32) {
-    if poison != 0.0 {
-        return (poison, 0.0);
+fn scale_of(largest: f32, scales: Scales) -> (f32, f32) {
+    if !largest.is_finite() {
+        return (f32::NAN, 0.0);
     }
     if largest < LEAST {
         return (0.0, 0.0);
@@ -240,9 +238,4 @@ fn half_from(x: f32) -> f32 {
     }
     let above = f16_to_f32(half + 1);
     if above.is_finite() { above } else { f32::NAN }
-}
-
-#[inline(always)]
-fn magnitude<S: Simd>(x: S) -> S {
-    x.max(S::splat(0.0) - x)
 }
