@@ -32,7 +32,7 @@ pub const BATCH_TOKENS: f64 = 1024.0;
 /// See [`BATCH_TOKENS`].
 pub const BATCH_PARAMETERS: f64 = 2.2e6;
 /// The least and the most tokens of a step that are chosen.
-pub const BATCH_TOKENS_BOUNDS: (f64, f64) = (1024.0, 16384.0);
+pub const BATCH_TOKENS_BOUNDS: (f64, f64) = (512.0, 16384.0);
 /// Peak learning rate at width 128; it falls with the square root of the width.
 pub const LEARNING_RATE_AT_128: f64 = 2.5e-3;
 /// The least and the greatest learning rate that are chosen.

@@ -1,7 +1,8 @@
 //! Which models a ladder has, and for how many tokens each is trained.
 //!
-//! All are of one family, so that N says everything about a model: width 32 k, k layers, k heads of width 32. With a
-//! model twice as wide and twice as deep comes eight times the parameters. The held-out run is the largest for which
+//! All are of one family, so that N says everything about a model: width 16 k, k layers, k heads of width 16. With a
+//! model twice as wide and twice as deep comes eight times the parameters. Heads are this narrow so that the models are
+//! small: what makes a law hold at a desk is many tokens for each parameter. The held-out run is the largest for which
 //! the time suffices with [`TOKENS_PER_PARAMETER`]; the ladder's models have half its parameters, a quarter and so on,
 //! as near as the family comes, and its tokens a half, a quarter and so on.
 //!
@@ -23,15 +24,16 @@ use crate::schedule::{COOLDOWN_SHARE, Decay};
 use crate::settings::{Plan, PretrainOptions};
 
 /// Width of a head, and width that comes with a layer.
-pub const UNIT: usize = 32;
+pub const UNIT: usize = 16;
 /// Smallest and largest member of the family that a ladder has. One layer alone cannot do what two can (Olsson et al.
 /// 2022), so it would not stand on the others' line.
 const MEMBERS: std::ops::RangeInclusive<usize> = 2..=64;
 /// How many times the parameters, and the tokens, of the ladder's largest run the held-out one has, about.
 pub const FACTOR: f64 = 2.0;
-/// Tokens of the held-out run for each of its parameters, at least. With 1.5 the ladder's runs end while models still
-/// learn which tokens there are: their losses bend where the law has a straight line (docs/scale.md).
-pub const TOKENS_PER_PARAMETER: f64 = 6.0;
+/// Tokens of the held-out run for each of its parameters, at least: about what Hoffmann et al. find best. With one or two
+/// the ladder's runs end while models still learn which tokens there are: their losses bend where the law has a straight
+/// line (docs/scale.md).
+pub const TOKENS_PER_PARAMETER: f64 = 20.0;
 /// Share of the minutes that goes to steps; the rest is for measuring speed, reading and validation.
 const STEPS_SHARE: f64 = 0.85;
 /// Steps of the shortest runs are a multiple of this, so that cooldowns of a fifth come out even.

@@ -55,7 +55,7 @@ pub struct ScaleOptions {
     pub sizes: usize,
     /// Numbers of tokens that each is trained for, each twice the one before.
     pub lengths: usize,
-    /// Width of the held-out model, a multiple of 32; overrules the minutes.
+    /// Width of the held-out model, a multiple of 16; overrules the minutes.
     pub width: Option<usize>,
     /// Optimizer steps of the held-out run; overrules the minutes.
     pub steps: Option<u64>,
