@@ -51,12 +51,36 @@ fn blocking() -> &'static Blocking {
 /// `c_start` on this product computes.
 pub(super) struct Product<'a, B, A = f32> {
     pub a: MatRef<'a, A>,
-    pub b: &'a [B],
+    pub b: Columns<'a, B>,
     pub outputs: usize,
     pub c: SharedMut<f32>,
     pub c_row: usize,
     pub c_start: usize,
     pub from_c: bool,
+}
+
+/// The columns of B, 64 at a time, as tiles read them.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a, B> {
+    numbers: &'a [B],
+    /// Elements from a panel to the next.
+    panel: usize,
+    /// Elements from a row to the next.
+    row: usize,
+}
+
+impl<'a, B> Columns<'a, B> {
+    /// Panels, packed one after the other, of so many rows.
+    pub fn packed(numbers: &'a [B], rows: usize) -> Self {
+        Self { numbers, panel: rows * PANEL, row: PANEL }
+    }
+}
+
+impl<'a> Columns<'a, f32> {
+    /// A matrix as it is, whose rows are whole vectors.
+    pub fn of_rows(matrix: MatRef<'a>) -> Self {
+        Self { numbers: matrix.data, panel: PANEL, row: matrix.row_stride }
+    }
 }
 
 impl<A: Number, B: Weight> Product<'_, B, A> {
@@ -210,12 +234,13 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
         let blocking = blocking();
         let strip = vectors_beside::<S>(self.rows.len().min(TILE_ROWS)) * LANES;
         for panel in self.panels.clone() {
-            let b = &self.product.b[panel * k * PANEL..][..k * PANEL];
+            let Columns { numbers, panel: apart, row } = self.product.b;
+            let b = &numbers[panel * apart..];
             let columns = PANEL.min(self.product.outputs - panel * PANEL);
             for depth in (0..k).step_by(blocking.depth) {
                 for first in (0..columns).step_by(strip) {
                     let columns = panel * PANEL + first..panel * PANEL + columns.min(first + strip);
-                    let b = b[depth * PANEL + first..].as_ptr();
+                    let b = b[depth * row + first..].as_ptr();
                     self.strip::<S>(a, b, depth..k.min(depth + blocking.depth), columns);
                 }
             }
@@ -237,7 +262,7 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
                 a_row: a.row,
                 a_k: a.k,
                 b,
-                b_k: PANEL,
+                b_k: self.product.b.row,
                 c: std::ptr::null_mut(),
                 c_row: 0,
                 from_c: self.product.from_c || depth.start > 0,
@@ -252,7 +277,7 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
     fn ahead(&self, b: *const B, depth: &Range<usize>, columns: &Range<usize>) -> Ahead {
         /// What a tile can ask for beside its own numbers.
         const LINES_MAX: usize = 2;
-        if !blocking().ahead {
+        if !blocking().ahead || self.product.b.row != PANEL {
             return Ahead::NONE;
         }
         let is_last = depth.end == self.product.depth() && columns.end.div_ceil(PANEL) == self.panels.end;

@@ -24,7 +24,8 @@ use std::ops::Range;
 use crate::buffer::with_scratch;
 use crate::cpu;
 use crate::pool::{self, SharedMut};
-use blocks::{Product, multiply};
+use crate::simd::LANES;
+use blocks::{Columns, Product, multiply};
 pub(crate) use pack::pieces;
 pub use pack::{pack, packed_len};
 pub use source::Number;
@@ -131,7 +132,33 @@ pub fn matmul(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulat
 /// # Panics
 /// If the sizes do not agree.
 pub fn matmul_bias(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate, bias: Option<&[f32]>) {
+    if bias.is_none() && is_read_in_place(a.rows, b) {
+        return product_in_place(a, b, c, accumulate);
+    }
     product_with_bias(a, b, c, accumulate, bias, pack);
+}
+
+/// Whether tiles read B where it lies: so few rows of A do not repay packing it, its rows fill whole vectors, and they are
+/// not whole KiB apart, of which the caches keep few.
+fn is_read_in_place(rows: usize, b: MatRef<'_>) -> bool {
+    const KIB: usize = 1024 / size_of::<f32>();
+    rows <= ROWS_FEW && b.col_stride == 1 && b.cols.is_multiple_of(LANES) && !b.row_stride.is_multiple_of(KIB)
+}
+
+/// The product with a matrix that is not packed.
+fn product_in_place(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {
+    assert_eq!(a.cols, b.rows, "matmul: columns of a and rows of b");
+    assert_len("matmul: c", c.len(), &[a.rows, b.cols]);
+    if a.cols == 0 && accumulate == Accumulate::Overwrite {
+        c.fill(0.0);
+    }
+    let c = SharedMut::new(c);
+    for depth in steps(0..a.cols, DEPTH_MAX) {
+        let from_c = accumulate == Accumulate::Add || depth.start > 0;
+        let (a, columns) = (a.columns(depth.clone()), Columns::of_rows(b.rows(depth)));
+        let product = Product { a, b: columns, outputs: b.cols, c, c_row: b.cols, c_start: 0, from_c };
+        multiply(&product, |_, _, _| {});
+    }
 }
 
 /// As [`matmul`], with sums in f32 of factors that are bf16, or f32 and rounded to bf16 on the way. A `bias` is added to
@@ -227,7 +254,7 @@ fn columns_of_task(rows: usize, depth: usize, outputs: usize) -> usize {
     fitting.min(even).next_multiple_of(PANEL)
 }
 
-/// Rows of a product whose tasks pack their own parts of B, at most.
+/// Rows of a product that do not repay packing B for all threads, or at all, at most.
 const ROWS_FEW: usize = 256;
 /// Floats of B that such a task packs at once, about: they stay in its core's second cache.
 const TASK_FLOATS: usize = 1 << 17;
@@ -259,7 +286,8 @@ impl<A: Number> Whole<'_, A> {
                     pack(depth.clone(), columns.clone(), packed);
                     let a = a.columns(depth.clone());
                     let (outputs, c_start) = (columns.len(), columns.start);
-                    let product = Product { a, b: packed, outputs, c: self.c, c_row, c_start, from_c };
+                    let b = Columns::packed(packed, k);
+                    let product = Product { a, b, outputs, c: self.c, c_row, c_start, from_c };
                     match is_last {
                         false => multiply(&product, |_, _, _| {}),
                         true => multiply(&product, |row, columns, piece| {
@@ -314,7 +342,8 @@ fn packed_product<B: Weight>(
         y.fill(0.0);
     }
     let a = MatRef::row_major(x, rows, inputs);
-    multiply(&Product { a, b: packed, outputs, c: SharedMut::new(y), c_row: outputs, c_start: 0, from_c }, finish);
+    let b = Columns::packed(packed, B::depth(inputs));
+    multiply(&Product { a, b, outputs, c: SharedMut::new(y), c_row: outputs, c_start: 0, from_c }, finish);
 }
 
 /// Asserts that a slice holds the product of the sizes.

@@ -19,6 +19,8 @@ const SHAPES: &[[usize; 3]] = &[
     [193, 20, 200],
     [7, 1100, 70],
     [9, 1030, 450],
+    [6, 1100, 80],
+    [300, 20, 48],
 ];
 
 type Product = fn(MatRef<'_>, MatRef<'_>, &mut [f32], Accumulate);

@@ -303,6 +303,10 @@ unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B
                 if L < PANEL / LANES {
                     // Part of a panel is a stream with gaps, which the hardware follows badly.
                     prefetch(b.wrapping_add(ROWS_AHEAD * tile.b_k).cast());
+                } else if tile.b_k != PANEL {
+                    for l in 0..L {
+                        prefetch(b.wrapping_add(ROWS_AHEAD * tile.b_k + l * LANES).cast());
+                    }
                 }
                 let mut columns = [S::splat(0.0); L];
                 for l in 0..L {
