@@ -26,6 +26,8 @@ struct Runner {
     batch: Batch,
     /// Pieces of work in the order in which their rows stand: those with one adapter together.
     order: Vec<usize>,
+    /// The first row of each piece.
+    starts: Vec<usize>,
     wanted: Vec<usize>,
     logits: Option<Rows>,
 }
@@ -53,7 +55,15 @@ impl ModelBackend {
 impl Runner {
     fn new(model: Arc<ServingModel>, cache: CacheFormat, blocks: usize) -> Self {
         let executor = ServingExecutor::with_cache(Arc::clone(&model), cache, blocks);
-        Self { model, executor, batch: Batch::new(), order: Vec::new(), wanted: Vec::new(), logits: None }
+        Self {
+            model,
+            executor,
+            batch: Batch::new(),
+            order: Vec::new(),
+            starts: Vec::new(),
+            wanted: Vec::new(),
+            logits: None,
+        }
     }
 
     /// The logits of the wanted rows, by the first `layers` of the model.
@@ -75,14 +85,15 @@ impl Runner {
     /// Puts the pieces into the batch, tells the executor of their blocks and adapters, and notes the wanted rows in
     /// the order of the work.
     fn lay_out(&mut self, work: &[Work<'_>]) {
-        let Self { model, executor, batch, order, wanted, .. } = self;
+        let Self { model, executor, batch, order, starts, wanted, .. } = self;
         // A model that guesses for another one knows nothing of that one's adapters.
         let adapter = |index: &usize| work[*index].adapter.filter(|adapter| adapter.is_of(model));
         order.clear();
         order.extend(0..work.len());
-        order.sort_by_key(|index| adapter(index).map(LoadedAdapter::id));
+        order.sort_unstable_by_key(|index| (adapter(index).map(LoadedAdapter::id), *index));
         batch.clear();
-        let mut starts = vec![0; work.len()];
+        starts.clear();
+        starts.resize(work.len(), 0);
         for &index in order.iter() {
             starts[index] = batch.rows();
             batch.push(work[index].tokens, work[index].first_position);
@@ -94,7 +105,7 @@ impl Runner {
             Some((rows, Arc::clone(adapter(&first)?.weights())))
         }));
         wanted.clear();
-        for (piece, start) in work.iter().zip(starts) {
+        for (piece, &start) in work.iter().zip(starts.iter()) {
             let end = start + piece.tokens.len();
             match piece.wanted {
                 Wanted::None => {}

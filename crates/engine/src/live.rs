@@ -229,8 +229,14 @@ impl Live {
         (&tokens[..chunk], self.cached)
     }
 
+    /// What a step does that takes so many tokens of it.
+    pub(crate) fn work(&self, chunk: usize) -> Work<'_> {
+        let (tokens, first_position) = self.chunk(chunk);
+        Work { tokens, first_position, blocks: &self.blocks, adapter: self.adapter(), wanted: self.wanted(chunk) }
+    }
+
     /// The logits that a chunk of so many tokens must give.
-    pub(crate) fn wanted(&self, chunk: usize) -> Wanted {
+    fn wanted(&self, chunk: usize) -> Wanted {
         let last = self.cached + chunk == self.tokens.len();
         match self.notes_prompt || self.guesses.feed().is_some() {
             true => Wanted::All,

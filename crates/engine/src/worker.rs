@@ -56,6 +56,15 @@ pub(crate) struct Worker<B> {
     draft_times: PassTimes,
     pending: Vec<Pending>,
     chunks: Vec<usize>,
+    room: Room,
+}
+
+/// Memory of a step's lists, which goes round, so that decoding allocates nothing.
+#[derive(Default)]
+struct Room {
+    members: Vec<usize>,
+    progress: Vec<Progress>,
+    work: Vec<Work<'static>>,
 }
 
 /// What a worker is made of.
@@ -92,6 +101,7 @@ impl<B: Backend> Worker<B> {
             draft_times: PassTimes::default(),
             pending: Vec::new(),
             chunks: Vec::new(),
+            room: Room::default(),
         }
     }
 
@@ -113,20 +123,28 @@ impl<B: Backend> Worker<B> {
             self.plan();
         }
         self.guess();
-        let members: Vec<usize> = (0..self.live.len()).filter(|&index| self.chunks[index] > 0).collect();
-        if members.is_empty() {
-            return;
+        let Room { mut members, mut progress, .. } = std::mem::take(&mut self.room);
+        members.clear();
+        members.extend((0..self.live.len()).filter(|&index| self.chunks[index] > 0));
+        progress.clear();
+        progress.resize(self.live.len(), Progress::Going);
+        if !members.is_empty() {
+            self.step_of(&members, &mut progress);
         }
+        (self.room.members, self.room.progress) = (members, progress);
+    }
+
+    /// The pass over some of the sequences, and what follows from it.
+    fn step_of(&mut self, members: &[usize], progress: &mut [Progress]) {
         let started = Instant::now();
-        let mut progress = vec![Progress::Going; self.live.len()];
-        if self.pass(&members, &mut progress).is_err() {
+        if self.pass(members, progress).is_err() {
             // One of them is to blame. Alone, each gives the same answer as in company, so the others lose nothing.
-            for &index in &members {
+            for &index in members {
                 if self.live[index].guesses.feed().is_some() {
                     self.live[index].forget_guesses();
                     self.chunks[index] = 1;
                 }
-                if let Err(why) = self.pass(&[index], &mut progress) {
+                if let Err(why) = self.pass(&[index], progress) {
                     self.live[index].fail(why);
                     progress[index] = Progress::Failed;
                 }
@@ -141,7 +159,7 @@ impl<B: Backend> Worker<B> {
         let MaskTimes { waited, worked } = std::mem::take(&mut self.sampler.masks);
         stats::add(&self.counters.mask_wait_nanos, waited.as_nanos() as u64);
         stats::add(&self.counters.mask_nanos, worked.as_nanos() as u64);
-        self.settle(&progress);
+        self.settle(progress);
     }
 
     /// Decides how many tokens of each sequence the next step takes.
@@ -153,25 +171,17 @@ impl<B: Backend> Worker<B> {
 
     /// Runs the model on the chunks of `members`, and moves each of them on. If the model fails, none has moved.
     fn pass(&mut self, members: &[usize], progress: &mut [Progress]) -> Result<(), String> {
-        let Self { backend, live, blocks, parted, sampler, common, counters, chunks, .. } = self;
-        let work: Vec<Work<'_>> = members
-            .iter()
-            .map(|&index| {
-                let (tokens, first_position) = live[index].chunk(chunks[index]);
-                let wanted = live[index].wanted(chunks[index]);
-                let (blocks, adapter) = (live[index].blocks.as_slice(), live[index].adapter());
-                Work { tokens, first_position, blocks, adapter, wanted }
-            })
-            .collect();
+        let Self { backend, live, blocks, parted, sampler, common, counters, chunks, room, .. } = self;
+        let mut work: Vec<Work<'_>> = std::mem::take(&mut room.work);
+        work.extend(members.iter().map(|&index| live[index].work(chunks[index])));
         let vocab = backend.vocab();
-        let rows: Vec<usize> = work.iter().map(logit_rows).collect();
         let mut logits = guard(|| backend.step(&work).map_err(|error| error.to_string()))?;
-        drop(work);
-        for (&index, rows) in members.iter().zip(rows) {
-            let (own, rest) = logits.split_at(rows * vocab);
-            logits = rest;
+        room.work = emptied(work);
+        for &index in members {
             let sequence = &mut live[index];
             let chunk = chunks[index];
+            let (own, rest) = logits.split_at(sequence.work(chunk).logit_rows() * vocab);
+            logits = rest;
             stats::add(&counters.prompt_tokens, sequence.prompt_share(chunk) as u64);
             let parts = sequence.part(chunk, blocks, common);
             let mut advance = |sequence: &mut Live| {
@@ -282,12 +292,11 @@ impl<B: Backend> Worker<B> {
     }
 }
 
-fn logit_rows(work: &Work<'_>) -> usize {
-    match work.wanted {
-        Wanted::None => 0,
-        Wanted::Last => 1,
-        Wanted::All => work.tokens.len(),
-    }
+/// The memory of a step's work, for the next.
+fn emptied(mut work: Vec<Work<'_>>) -> Vec<Work<'static>> {
+    work.clear();
+    // Elements of one kind are collected where they were; there are none.
+    work.into_iter().map(|_| unreachable!("nothing is left")).collect()
 }
 
 /// Runs something that may panic; a panic becomes a sentence.

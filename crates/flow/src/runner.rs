@@ -210,23 +210,40 @@ fn as_recorded(settings: Value) -> Value {
 
 /// A sentence about the first setting that is not as recorded.
 fn first_difference(recorded: &Value, wanted: &Value) -> Option<String> {
-    if recorded == wanted {
-        return None;
-    }
-    let (Some(recorded), Some(wanted)) = (recorded.as_object(), wanted.as_object()) else {
-        return Some("other settings".to_owned());
-    };
-    let keys = wanted.keys().chain(recorded.keys());
-    let changed = keys.into_iter().find(|key| recorded.get(*key) != wanted.get(*key))?;
+    let Difference { path, values: [recorded, wanted] } = difference("", [Some(recorded), Some(wanted)])?;
     let show = |value: Option<&Value>| match value {
         None => "not set".to_owned(),
         Some(value) if value.is_object() || value.is_array() => "other".to_owned(),
         Some(value) => value.to_string(),
     };
-    Some(match changed.as_str() {
+    Some(match path.split('.').next().unwrap_or_default() {
+        "" => "other settings".to_owned(),
         FINGERPRINT => "the sources changed".to_owned(),
-        key => format!("{key} was {}, is {}", show(recorded.get(key)), show(wanted.get(key))),
+        _ => format!("{path} was {}, is {}", show(recorded), show(wanted)),
     })
+}
+
+/// Where two settings differ.
+struct Difference<'a> {
+    /// Keys, outermost first, with dots between them.
+    path: String,
+    values: [Option<&'a Value>; 2],
+}
+
+/// The first place at which two settings, or parts of them at `path`, differ. What is null is as good as not there: so a
+/// program that knows more settings than the one that recorded them finds nothing changed where none of those is used.
+fn difference<'a>(path: &str, values: [Option<&'a Value>; 2]) -> Option<Difference<'a>> {
+    let values = values.map(|value| value.filter(|value| !value.is_null()));
+    match values {
+        [Some(Value::Object(recorded)), Some(Value::Object(wanted))] => {
+            wanted.keys().chain(recorded.keys()).find_map(|key| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                difference(&path, [recorded.get(key), wanted.get(key)])
+            })
+        }
+        [recorded, wanted] if recorded == wanted => None,
+        _ => Some(Difference { path: path.to_owned(), values }),
+    }
 }
 
 fn first_changed<'a>(
@@ -248,4 +265,24 @@ fn missing_file(artifact: &Artifact) -> Option<&str> {
         artifact.path(name).ok().and_then(|path| std::fs::metadata(path).ok()).is_some_and(|found| found.len() == size)
     };
     files.iter().find(|(name, entry)| !is_there(name, entry.size)).map(|(name, _)| name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_setting_that_differs_is_named_by_its_path_and_null_is_none() {
+        let recorded = json!({ "config": { "spec": { "layers": 6, "norm": null } }, "seed": 1 });
+        let said = |wanted: Value| first_difference(&recorded, &wanted);
+        let with = |spec: Value| json!({ "config": { "spec": spec }, "seed": 1, "mix": null });
+        assert_eq!(said(with(json!({ "layers": 6, "experts": null }))), None);
+        assert_eq!(said(with(json!({ "layers": 8 }))).unwrap(), "config.spec.layers was 6, is 8");
+        assert_eq!(said(with(json!({ "layers": 6, "experts": 2 }))).unwrap(), "config.spec.experts was not set, is 2");
+        assert_eq!(said(json!({ "seed": 1 })).unwrap(), "config was other, is not set");
+        assert_eq!(said(json!([])).unwrap(), "other settings");
+        let fingerprinted = |print: &str| json!({ FINGERPRINT: { "file": print } });
+        assert_eq!(first_difference(&fingerprinted("a"), &fingerprinted("b")).unwrap(), "the sources changed");
+    }
 }

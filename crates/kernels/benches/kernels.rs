@@ -84,8 +84,8 @@ impl Machine {
             let arena = cached::Arena { format, keys: &arena, values: &arena };
             let (q, mut out) = (numbers(rows * heads * head_width), numbers(rows * heads * head_width));
             let sequence = cached::CachedSequence { rows: 0..rows, first_position, blocks: &blocks };
-            let sequences = [sequence];
-            let seconds = least_seconds(0.2, || cached::attend(&shape, &sequences, &q, arena, &mut out));
+            let mut placement = cached::Placement::of([sequence]);
+            let seconds = least_seconds(0.2, || cached::attend(&shape, &mut placement, &q, arena, &mut out));
             let visible: usize = (0..rows).map(|row| first_position + row + 1).sum();
             let gflop = (2 * 2 * visible * heads * head_width) as f64 / 1e9;
             let name = format!("cached attention, {}, {rows} rows from {first_position}", format.name());

@@ -1,10 +1,11 @@
 //! The memory of a run, planned before it.
 
+use luban_base::memory::resident_bytes;
 use luban_model::Spec;
 use luban_model::lora::Lora;
 use luban_model::plan::{StepMemory, StepSetup};
 use luban_model::spec::Head;
-use luban_tensor::Precision;
+use luban_tensor::{Precision, storage};
 
 use crate::objective::MASKED_SHARE;
 use crate::optimizer::Settings;
@@ -47,8 +48,13 @@ impl Step<'_> {
     }
 }
 
-/// The bytes of the fullest moment of a run's steps.
-pub fn planned(plan: &Plan, recompute: bool) -> StepMemory {
+/// Bytes that this process holds which no run can have: all but those of tensors, which the next run takes over.
+pub fn held_by_others() -> u64 {
+    resident_bytes().unwrap_or(0).saturating_sub(storage::usage().held as u64)
+}
+
+/// The bytes of the fullest moment of a run's steps, in a process that held so many before it.
+pub fn planned(plan: &Plan, recompute: bool, held_before: u64) -> StepMemory {
     Step {
         spec: &plan.spec,
         tokens: plan.batch_tokens(),
@@ -59,6 +65,7 @@ pub fn planned(plan: &Plan, recompute: bool) -> StepMemory {
         optimizer: plan.optimizer_settings(),
     }
     .memory()
+    .beside(held_before)
 }
 
 /// One line for people.
@@ -66,12 +73,13 @@ pub fn describe(memory: &StepMemory) -> String {
     let mb = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
     format!(
         "memory: about {} at the fullest moment of a step: weights {}, optimizer {}, gradients {}, activations {}, \
-         the operation at hand {}",
+         the operation at hand {}, the program itself {}",
         mb(memory.total()),
         mb(memory.weights),
         mb(memory.optimizer),
         mb(memory.gradients),
         mb(memory.activations),
         mb(memory.working),
+        mb(memory.process),
     )
 }

@@ -122,6 +122,8 @@ struct Run<'a> {
     store: CheckpointStore,
     state: TrainState,
     saved: Saved,
+    /// Bytes that the process held before the run, for other things.
+    held_before: u64,
     /// The most bytes that were resident after a step of this sitting, where the system tells.
     resident_max: Option<u64>,
 }
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
         target: &'a Path,
         context: Context<'a>,
     ) -> Result<Self> {
+        let held_before = memory::held_by_others();
         options.validate()?;
         materials.check(options)?;
         // Said now, not after the last step: whether the model may be written there. Nothing is left behind.
@@ -167,7 +170,7 @@ impl<'a> Run<'a> {
             }
         };
         state.model.set_recompute(options.recompute);
-        context.note(&memory::describe(&memory::planned(&state.plan, options.recompute)));
+        context.note(&memory::describe(&memory::planned(&state.plan, options.recompute, held_before)));
         let held_out = held_out(&texts, &tokenizer, &state.plan, &*objective, VALIDATION_BYTES)?;
         if held_out.is_empty() {
             check_needs_no_validation(options)?;
@@ -188,6 +191,7 @@ impl<'a> Run<'a> {
             store,
             state,
             saved,
+            held_before,
             resident_max: None,
         })
     }
@@ -371,7 +375,7 @@ impl<'a> Run<'a> {
 
     /// What was planned and measured.
     fn told_memory(&self) -> Vec<(String, Value)> {
-        let planned = memory::planned(&self.state.plan, self.options.recompute).total();
+        let planned = memory::planned(&self.state.plan, self.options.recompute, self.held_before).total();
         let mut told = vec![("planned_memory_bytes".to_owned(), json!(planned))];
         if let Some(resident) = self.resident_max {
             let mb = |bytes: u64| bytes as f64 / 1e6;

@@ -17,7 +17,7 @@ fn tiny() -> ScaleOptions {
     ScaleOptions {
         sizes: 2,
         lengths: 3,
-        width: Some(128),
+        width: Some(64),
         steps: Some(160),
         context: 16,
         batch: Some(32),
@@ -64,8 +64,8 @@ fn a_ladder_shares_its_runs_and_goes_on_after_any_stop_to_the_same_bits() {
     let whole = finish(&fixture, &tiny(), "whole", &watcher);
     let report = figures(&whole);
     assert_eq!(report.runs.iter().map(|run| run.steps).collect::<Vec<_>>(), [20, 40, 80, 20, 40, 80]);
-    assert_eq!(report.runs.iter().map(|run| run.width).collect::<Vec<_>>(), [64, 64, 64, 96, 96, 96]);
-    assert_eq!((report.held_out.steps, report.held_out.width), (160, 128));
+    assert_eq!(report.runs.iter().map(|run| run.width).collect::<Vec<_>>(), [32, 32, 32, 48, 48, 48]);
+    assert_eq!((report.held_out.steps, report.held_out.width), (160, 64));
     // Each size does its longest run up to its cooldown once, and every cooldown.
     assert_eq!(watcher.seen.lock().unwrap().losses.len(), 2 * (64 + 4 + 8 + 16) + 160);
     assert!(report.runs[2].loss < report.runs[0].loss, "{report:?}");
@@ -77,7 +77,7 @@ fn a_ladder_shares_its_runs_and_goes_on_after_any_stop_to_the_same_bits() {
     assert!(String::from_utf8(whole.read(scale::PAGE).unwrap()).unwrap().contains("Loss over compute"));
 
     // A run that shared its beginning is one of its own.
-    let asked = Artifact::open(&scale::runs_dir(whole.dir()).join("width-0096-steps-000080")).unwrap();
+    let asked = Artifact::open(&scale::runs_dir(whole.dir()).join("width-0048-steps-000080")).unwrap();
     let options: PretrainOptions = serde_json::from_value(asked.manifest().settings.clone()).unwrap();
     fixture.finish(&options, "alone");
     assert!(weights(asked.dir()) == weights(&fixture.dir.join("alone")));
@@ -117,7 +117,7 @@ fn options_out_of_bounds_are_named() {
         ("sizes", ScaleOptions { sizes: 1, ..tiny() }),
         ("lengths", ScaleOptions { lengths: 2, ..tiny() }),
         ("width", ScaleOptions { width: Some(100), ..tiny() }),
-        ("width", ScaleOptions { width: Some(64), ..tiny() }),
+        ("width", ScaleOptions { width: Some(32), ..tiny() }),
         ("batch", ScaleOptions { batch: Some(33), ..tiny() }),
     ];
     for (name, options) in bad {

@@ -1,6 +1,6 @@
 //! Keys and values of the positions that sequences have behind them.
 
-use luban_kernels::attention::cached::{self, Arena, BlockMut, CachedSequence, Entry, Format};
+use luban_kernels::attention::cached::{self, Arena, BlockMut, CachedSequence, Entry, Format, Placement};
 use luban_kernels::attention::{BLOCK, Shape};
 use luban_model::{Batch, Spec};
 
@@ -13,6 +13,7 @@ pub(super) struct Cache {
     /// The batch's block numbers, sequence after sequence, and where each sequence's end.
     tables: Vec<u32>,
     ends: Vec<usize>,
+    placement: Placement,
 }
 
 /// One layer's arenas. Fresh memory that nobody has written to costs nothing yet.
@@ -39,7 +40,7 @@ impl Cache {
         let floats = format.block_len(&shape(spec, 0)) * blocks_total;
         let layer = |layer| Layer { shape: shape(spec, layer), keys: vec![0.0; floats], values: vec![0.0; floats] };
         let layers = (0..spec.layers).map(layer).collect();
-        Self { format, layers, blocks_total, tables: Vec::new(), ends: Vec::new() }
+        Self { format, layers, blocks_total, tables: Vec::new(), ends: Vec::new(), placement: Placement::default() }
     }
 
     /// Says which blocks the next batch's sequences hold, in their order.
@@ -69,16 +70,15 @@ impl Cache {
     pub(super) fn attend(&mut self, layer: usize, batch: &Batch, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
         assert_eq!(self.ends.len(), batch.sequences().len(), "each sequence of a batch needs its blocks");
         self.append(layer, batch, k, v);
-        let sequences: Vec<CachedSequence<'_>> = (batch.sequences().iter().enumerate())
-            .map(|(index, rows)| CachedSequence {
-                rows: rows.clone(),
-                first_position: batch.positions().get(rows.start).map_or(0, |&position| position as usize),
-                blocks: self.table(index),
-            })
-            .collect();
-        let Layer { keys, values, .. } = &self.layers[layer];
-        let arena = Arena { format: self.format, keys, values };
-        cached::attend(&self.layers[layer].shape, &sequences, q, arena, out);
+        let mut placement = std::mem::take(&mut self.placement);
+        placement.clear();
+        for (index, rows) in batch.sequences().iter().enumerate() {
+            let first_position = batch.positions().get(rows.start).map_or(0, |&position| position as usize);
+            placement.push(CachedSequence { rows: rows.clone(), first_position, blocks: self.table(index) });
+        }
+        let Layer { shape, keys, values } = &self.layers[layer];
+        cached::attend(shape, &mut placement, q, Arena { format: self.format, keys, values }, out);
+        self.placement = placement;
     }
 
     fn append(&mut self, layer: usize, batch: &Batch, k: &[f32], v: &[f32]) {

@@ -18,6 +18,17 @@ pub(crate) struct Work<'a> {
     pub(crate) wanted: Wanted,
 }
 
+impl Work<'_> {
+    /// Rows of logits that it asks for.
+    pub(crate) fn logit_rows(&self) -> usize {
+        match self.wanted {
+            Wanted::None => 0,
+            Wanted::Last => 1,
+            Wanted::All => self.tokens.len(),
+        }
+    }
+}
+
 /// Which rows' logits a piece of work asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {

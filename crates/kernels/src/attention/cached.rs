@@ -6,6 +6,7 @@
 //! The numbers are f32, or rounded as they are appended: to bf16, or to bytes with a scale for each position of a head.
 //! Attention then gives the bits that it gives for the rounded numbers in f32.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use super::queries::{Blocks, Queries, Span, room};
@@ -166,88 +167,137 @@ fn bytes_mut(floats: &mut [f32]) -> &mut [i8] {
     unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), 4 * floats.len()) }
 }
 
+/// The sequences of a batch, and how their positions are cut into pieces of work. Its memory goes round.
+#[derive(Clone, Debug, Default)]
+pub struct Placement {
+    sequences: Vec<Placed>,
+    /// The numbers of their blocks, sequence after sequence.
+    blocks: Vec<u32>,
+    pieces: Vec<Piece>,
+}
+
+/// A [`CachedSequence`] whose blocks are some of the placement's.
+#[derive(Clone, Debug)]
+struct Placed {
+    rows: Range<usize>,
+    first_position: usize,
+    blocks: Range<usize>,
+}
+
+/// Some positions of a sequence within one block.
+#[derive(Clone, Debug)]
+struct Piece {
+    sequence: usize,
+    positions: Range<usize>,
+}
+
+/// Tasks for each thread, where there are so many tiles.
+const TASKS: usize = 2;
+
+impl Placement {
+    /// Sequences whose rows do not overlap, in ascending order.
+    pub fn of<'a>(sequences: impl IntoIterator<Item = CachedSequence<'a>>) -> Self {
+        let mut placement = Self::default();
+        sequences.into_iter().for_each(|sequence| placement.push(sequence));
+        placement
+    }
+
+    /// Removes all sequences, keeping the memory.
+    pub fn clear(&mut self) {
+        self.sequences.clear();
+        self.blocks.clear();
+    }
+
+    /// Adds a sequence, whose rows come after those of the ones before it.
+    pub fn push(&mut self, CachedSequence { rows, first_position, blocks }: CachedSequence<'_>) {
+        let start = self.blocks.len();
+        self.blocks.extend_from_slice(blocks);
+        self.sequences.push(Placed { rows, first_position, blocks: start..self.blocks.len() });
+    }
+
+    fn blocks_of(&self, sequence: &Placed) -> &[u32] {
+        &self.blocks[sequence.blocks.clone()]
+    }
+
+    /// Cuts each sequence's positions at the blocks, and further where that gives too few tasks for all threads: those of
+    /// one sequence whose guesses are checked.
+    fn cut(&mut self, shape: &Shape) {
+        let Self { sequences, pieces, .. } = self;
+        pieces.clear();
+        for (sequence, Placed { rows, first_position, .. }) in sequences.iter().enumerate() {
+            let (mut start, end) = (*first_position, first_position + rows.len());
+            while start < end {
+                let next = end.min((start / BLOCK + 1) * BLOCK);
+                pieces.push(Piece { sequence, positions: start..next });
+                start = next;
+            }
+        }
+        // Later positions see more, so they go first and the short ones fill the gaps.
+        pieces.sort_unstable_by_key(|Piece { sequence, positions }| {
+            (Reverse(positions.end * positions.len()), *sequence, positions.start)
+        });
+        let (threads, tasks) = (pool::threads(), pieces.len() * shape.kv_heads);
+        let wanted = threads * TASKS;
+        if threads == 1 || tasks == 0 || tasks >= wanted {
+            return;
+        }
+        let least = (TILE_ROWS / shape.group()).max(1);
+        for index in 0..pieces.len() {
+            let Piece { sequence, positions } = pieces[index].clone();
+            let step = positions.len().div_ceil(wanted.div_ceil(tasks)).next_multiple_of(least);
+            let parts = positions.clone().step_by(step);
+            let mut parts = parts.map(|start| Piece { sequence, positions: start..positions.end.min(start + step) });
+            parts.next().into_iter().for_each(|first| pieces[index] = first);
+            pieces.extend(parts);
+        }
+    }
+}
+
 /// Causal attention of some rows of each sequence with the cache, in which their own keys and values already stand.
 /// `q` and `out` are rows × heads × width; rows of no sequence stay as they are.
 ///
 /// # Panics
 /// If the lengths do not agree, rows overlap or are not in ascending order, a sequence has too few blocks or one that
 /// is not in the arena, or the shape is not causal.
-pub fn attend(shape: &Shape, sequences: &[CachedSequence<'_>], q: &[f32], arena: Arena<'_>, out: &mut [f32]) {
-    check(shape, sequences, q, arena, out);
-    let spans = shared_out(spans(sequences), shape);
-    let out = SharedMut::new(out);
-    parallel(spans.len() * shape.kv_heads, |task| {
-        let ((sequence, positions), kv_head) = (spans[task / shape.kv_heads].clone(), task % shape.kv_heads);
+pub fn attend(shape: &Shape, placement: &mut Placement, q: &[f32], arena: Arena<'_>, out: &mut [f32]) {
+    check(shape, placement, q, arena, out);
+    placement.cut(shape);
+    let (placement, out) = (&*placement, SharedMut::new(out));
+    parallel(placement.pieces.len() * shape.kv_heads, |task| {
+        let (piece, kv_head) = (&placement.pieces[task / shape.kv_heads], task % shape.kv_heads);
+        let sequence = &placement.sequences[piece.sequence];
         let head = kv_head * arena.format.head_len(shape);
         let blocks = Blocks {
             format: arena.format,
             keys: arena.keys[head..].as_ptr(),
             values: arena.values[head..].as_ptr(),
             stride: arena.format.block_len(shape),
-            table: Some(sequence.blocks),
+            table: Some(placement.blocks_of(sequence)),
         };
         let origin = sequence.rows.start.wrapping_sub(sequence.first_position);
         let queries = Queries { shape, blocks, kv_head, q, out, lse: None, origin, length: 0 };
+        let positions = piece.positions.clone();
         with_scratch(room(shape), |room| dispatch(Span { queries, positions, room }));
     });
 }
 
-/// Some positions of a sequence within one block.
-type Positions<'a, 'b> = (&'a CachedSequence<'b>, Range<usize>);
-
-/// Tasks for each thread, where there are so many tiles.
-const TASKS: usize = 2;
-
-/// Cuts positions further where they are too few tasks for all threads: those of one sequence whose guesses are checked.
-fn shared_out<'a, 'b>(spans: Vec<Positions<'a, 'b>>, shape: &Shape) -> Vec<Positions<'a, 'b>> {
-    let (threads, tasks) = (pool::threads(), spans.len() * shape.kv_heads);
-    let wanted = threads * TASKS;
-    if threads == 1 || tasks == 0 || tasks >= wanted {
-        return spans;
-    }
-    let least = (TILE_ROWS / shape.group()).max(1);
-    let pieces = |(sequence, positions): Positions<'a, 'b>| {
-        let step = positions.len().div_ceil(wanted.div_ceil(tasks)).next_multiple_of(least);
-        let starts = positions.clone().step_by(step);
-        starts.map(move |start| (sequence, start..positions.end.min(start + step)))
-    };
-    spans.into_iter().flat_map(pieces).collect()
-}
-
-/// Each sequence's positions, cut at the blocks.
-fn spans<'a, 'b>(sequences: &'a [CachedSequence<'b>]) -> Vec<Positions<'a, 'b>> {
-    let mut spans = Vec::new();
-    for sequence in sequences {
-        let end = sequence.first_position + sequence.rows.len();
-        let mut start = sequence.first_position;
-        while start < end {
-            let next = end.min((start / BLOCK + 1) * BLOCK);
-            spans.push((sequence, start..next));
-            start = next;
-        }
-    }
-    // Later positions see more, so they go first and the short ones fill the gaps.
-    spans.sort_by_key(|(_, positions)| std::cmp::Reverse(positions.end * positions.len()));
-    spans
-}
-
-fn check(shape: &Shape, sequences: &[CachedSequence<'_>], q: &[f32], arena: Arena<'_>, out: &[f32]) {
+fn check(shape: &Shape, placement: &Placement, q: &[f32], arena: Arena<'_>, out: &[f32]) {
     shape.check();
     assert!(shape.causal, "cached attention is causal");
     let rows = q.len() / (shape.heads * shape.head_width);
     assert_len("cached attention: q", q.len(), &[rows, shape.heads, shape.head_width]);
     assert_eq!(out.len(), q.len(), "cached attention: length of out");
-    check_ranges(sequences.iter().map(|s| &s.rows), rows);
+    check_ranges(placement.sequences.iter().map(|s| &s.rows), rows);
     let block_len = arena.format.block_len(shape);
     let blocks = arena.keys.len() / block_len;
     assert_len("cached attention: keys", arena.keys.len(), &[blocks, block_len]);
     assert_eq!(arena.values.len(), arena.keys.len(), "cached attention: length of the values");
-    for sequence in sequences.iter().filter(|s| !s.rows.is_empty()) {
+    for sequence in placement.sequences.iter().filter(|s| !s.rows.is_empty()) {
         let positions = sequence.first_position.checked_add(sequence.rows.len());
         let needed = positions.unwrap_or(usize::MAX).div_ceil(BLOCK);
-        let held = sequence.blocks.len();
-        assert!(held >= needed, "cached attention: {held} blocks where {needed} are needed");
-        for &block in &sequence.blocks[..needed] {
+        let held = placement.blocks_of(sequence);
+        assert!(held.len() >= needed, "cached attention: {} blocks where {needed} are needed", held.len());
+        for &block in &held[..needed] {
             assert!((block as usize) < blocks, "cached attention: block {block} in an arena of {blocks}");
         }
     }

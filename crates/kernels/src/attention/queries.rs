@@ -55,6 +55,9 @@ pub(super) struct Span<'a> {
     pub room: &'a mut [f32],
 }
 
+/// Tiles of a span for which keys and values that are not f32 are made so again and again, at most.
+const TILES_FEW: usize = 3;
+
 /// Floats that a [`Span`] needs beside its results.
 pub(super) fn room(shape: &Shape) -> usize {
     TILE_ROWS * (BLOCK + 2 * shape.padded())
@@ -82,7 +85,7 @@ impl Kernel for Span<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let Self { queries, positions, room } = self;
-        let span = Positions { queries, positions };
+        let mut span = Positions { queries, positions };
         let group = queries.shape.group();
         // One unit is one position and one head of the group.
         let units = span.positions.len() * group;
@@ -91,14 +94,20 @@ impl Kernel for Span<'_> {
         let (top, sum) = ([0.0; LANES], [0.0; LANES]);
         let (heads, first, end) = ([0; TILE_ROWS], [0; TILE_ROWS], [0; TILE_ROWS]);
         let mut state = State { q, scores, out, top, sum, heads, first, end };
-        // Room for a block's keys and values in f32, where they are something else.
-        let is_wide = queries.blocks.format == Format::F32;
-        let mut wide = (!is_wide).then(|| Scratch::new(2 * queries.shape.padded() * BLOCK));
+        // Keys and values that are not f32 become so: once for many tiles, else block by block.
+        let (is_wide, many) = (queries.blocks.format == Format::F32, units > TILES_FEW * TILE_ROWS);
+        let block = 2 * queries.shape.padded() * BLOCK;
+        let blocks = if many { span.blocks_seen().len() } else { 1 };
+        let mut wide = (!is_wide).then(|| Scratch::new(blocks * block));
+        let wide = wide.as_deref_mut().unwrap_or_default();
+        if !is_wide && many {
+            span.queries.blocks = span.widened::<S>(wide);
+        }
         for start in (0..units).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(units - start);
             let seen = span.begin::<S>(start, rows, &mut state);
             for block in seen.start / BLOCK..seen.end.div_ceil(BLOCK) {
-                span.block::<S>(block, rows, &mut state, wide.as_deref_mut().unwrap_or_default());
+                span.block::<S>(block, rows, &mut state, wide);
             }
             span.finish::<S>(rows, &mut state);
         }
@@ -204,6 +213,28 @@ impl Positions<'_> {
             widen_values::<S>(blocks.format, from[1], shape.padded(), positions, values);
         }
         (keys.as_ptr(), values.as_ptr())
+    }
+
+    /// The blocks that any of the positions sees.
+    fn blocks_seen(&self) -> Range<usize> {
+        let Queries { shape, length, .. } = self.queries;
+        let (first, last) = (self.positions.start, self.positions.end - 1);
+        shape.seen(first, length).start / BLOCK..shape.seen(last, length).end.div_ceil(BLOCK)
+    }
+
+    /// Those blocks in f32, one after the other in `wide`, the keys of each before its values.
+    #[inline(always)]
+    fn widened<S: Simd>(&self, wide: &mut [f32]) -> Blocks<'static> {
+        let Queries { shape, length, .. } = self.queries;
+        let (half, seen) = (shape.padded() * BLOCK, self.blocks_seen());
+        let end = shape.seen(self.positions.end - 1, length).end;
+        for (block, wide) in seen.clone().zip(wide.chunks_exact_mut(2 * half)) {
+            // SAFETY: the block is readable at the positions that are seen.
+            unsafe { self.floats::<S>(block, 0..BLOCK.min(end - block * BLOCK), wide) };
+        }
+        let keys = wide.as_ptr().wrapping_sub(seen.start * 2 * half);
+        let values = keys.wrapping_add(half);
+        Blocks { format: Format::F32, keys, values, stride: 2 * half, table: None }
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-use super::cached::{Arena, BlockMut, CachedSequence, Entry, Format, append, attend};
+use super::cached::{Arena, BlockMut, CachedSequence, Entry, Format, Placement, append, attend};
 use super::*;
 use crate::reference;
 use crate::testing::{Guarded, assert_close, assert_same_bits, check_gradient, random, same_everywhere, wide};
@@ -177,7 +177,8 @@ fn through_cache(case: &Case, format: Format, chunk: usize) -> Vec<f32> {
             sequences.push(CachedSequence { rows, first_position: positions.start, blocks: &tables[s] });
         }
         let mut part = vec![0.0; q.len()];
-        attend(shape, &sequences, &q, Arena { format, keys: &keys, values: &values }, &mut part);
+        let arena = Arena { format, keys: &keys, values: &values };
+        attend(shape, &mut Placement::of(sequences), &q, arena, &mut part);
         rows.iter().zip(part.chunks_exact(row)).for_each(|(&r, part)| out[r * row..][..row].copy_from_slice(part));
     }
     out
@@ -236,7 +237,7 @@ fn a_value_that_is_no_number_stays_none_in_bytes() {
     let entry = Entry { k: &[1.0; 4], v: &[1.0, f32::NAN, 1.0, 1.0] };
     append(&shape, entry, 0, BlockMut { format, keys: &mut keys, values: &mut values });
     let (sequence, mut out) = (CachedSequence { rows: 0..1, first_position: 0, blocks: &[0] }, [0.0; 4]);
-    attend(&shape, &[sequence], &[1.0; 4], Arena { format, keys: &keys, values: &values }, &mut out);
+    attend(&shape, &mut Placement::of([sequence]), &[1.0; 4], Arena { format, keys: &keys, values: &values }, &mut out);
     assert!(out.iter().all(|x| x.is_nan()), "{out:?}");
 }
 
@@ -254,5 +255,5 @@ fn a_block_beyond_the_arena_is_refused() {
     let arena = vec![0.0; Format::F32.block_len(&shape) * 2];
     let sequence = CachedSequence { rows: 0..1, first_position: 64, blocks: &[0, 2] };
     let arena = Arena { format: Format::F32, keys: &arena, values: &arena };
-    attend(&shape, &[sequence], &[0.0; 4], arena, &mut [0.0; 4]);
+    attend(&shape, &mut Placement::of([sequence]), &[0.0; 4], arena, &mut [0.0; 4]);
 }

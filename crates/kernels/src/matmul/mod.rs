@@ -29,7 +29,7 @@ use blocks::{Columns, Product, multiply};
 pub(crate) use pack::pieces;
 pub use pack::{pack, packed_len};
 pub use source::Number;
-use tile::{Bits, PANEL, Weight, Wide};
+use tile::{Bits, Factor, PANEL, Weight, Wide};
 
 /// Packed columns times k that one pass over B holds in scratch: 4 MiB.
 const SCRATCH_FLOATS: usize = 1 << 20;
@@ -235,7 +235,7 @@ fn product<A: Number, W: Weight + Bits>(
         return;
     }
     let whole = Whole { a, c: SharedMut::new(c), c_row: outputs, accumulate };
-    let width = columns_of_task(a.rows, a.cols, outputs);
+    let width = columns_of_task::<A, W>(a, outputs);
     pool::parallel(outputs.div_ceil(width), |task| {
         whole.columns(task * width..outputs.min((task + 1) * width), &pack, &finish);
     });
@@ -243,19 +243,26 @@ fn product<A: Number, W: Weight + Bits>(
 
 /// How many columns a task takes that packs its own part of B: all of them, and then there is one task, whose work is
 /// shared out again, unless there are so few rows that all of them are one task's anyway. Then what a task packs need not
-/// leave its core's cache.
-fn columns_of_task(rows: usize, depth: usize, outputs: usize) -> usize {
+/// leave its core's cache. More rows than that may be one task's where each task reads A as it is, and every thread gets
+/// as many tasks.
+fn columns_of_task<A: Number, W: Weight>(a: MatRef<'_, A>, outputs: usize) -> usize {
     let threads = pool::threads();
-    if threads == 1 || rows > ROWS_FEW || outputs < 2 * threads * PANEL {
+    let as_it_is = a.col_stride == 1 && !A::PAIRED && matches!(W::FACTOR, Factor::Float);
+    let rows_max = if as_it_is { ROWS_FEW_AS_THEY_ARE } else { ROWS_FEW };
+    if threads == 1 || a.rows > rows_max || outputs < 2 * threads * PANEL {
         return outputs.max(1);
     }
-    let fitting = TASK_FLOATS / depth.clamp(1, DEPTH_MAX);
+    let fitting = TASK_FLOATS / a.cols.clamp(1, DEPTH_MAX);
     let even = outputs.div_ceil(2 * threads);
-    fitting.min(even).next_multiple_of(PANEL)
+    let width = fitting.min(even).next_multiple_of(PANEL);
+    let is_even = outputs.div_ceil(width).is_multiple_of(threads);
+    if a.rows > ROWS_FEW && !is_even { outputs } else { width }
 }
 
 /// Rows of a product that do not repay packing B for all threads, or at all, at most.
 const ROWS_FEW: usize = 256;
+/// The same where A is not packed.
+const ROWS_FEW_AS_THEY_ARE: usize = 1024;
 /// Floats of B that such a task packs at once, about: they stay in its core's second cache.
 const TASK_FLOATS: usize = 1 << 17;
 

@@ -63,14 +63,13 @@ pub struct Map<'a> {
 ///
 /// # Panics
 /// If the sizes do not agree.
-pub fn products(x: &Rows, maps: &mut [Map<'_>]) {
+pub fn products<const N: usize>(x: &Rows, maps: &mut [Map<'_>; N]) {
     let rows = x.rows();
-    let mut units = Vec::with_capacity(maps.len());
-    for map in maps.iter_mut() {
+    let units = maps.each_ref().map(|map| {
         assert_len("products: out", map.out.len(), &[rows, map.weight.outputs]);
-        units.push(map.weight.panels().div_ceil(PANELS));
-    }
-    let sides: Vec<Side> = maps.iter_mut().map(|map| Side::new(x, map.weight, map.bias, map.out)).collect();
+        map.weight.panels().div_ceil(PANELS)
+    });
+    let sides = maps.each_mut().map(|map| Side::new(x, map.weight, map.bias, map.out));
     let total: usize = units.iter().sum();
     if rows == 0 || total == 0 {
         return;

@@ -141,8 +141,11 @@ fn several_maps_share_their_rows_and_each_adds_its_own_bias() {
     x.quantize(&x_numbers, 64, BLOCK);
     let mut out = [40, 7, 128].map(|outputs| vec![0.0; 9 * outputs]);
     let biases = [40, 7, 128].map(|outputs| random(40 + outputs as u64, outputs));
-    let each = weights.iter().zip(&biases).zip(&mut out);
-    let mut maps: Vec<Map> = each.map(|((weight, bias), out)| Map { weight, bias: Some(bias), out }).collect();
+    let mut each = weights.iter().zip(&biases).zip(&mut out);
+    let mut maps = [(); 3].map(|()| {
+        let ((weight, bias), out) = each.next().unwrap();
+        Map { weight, bias: Some(bias), out }
+    });
     products(&x, &mut maps);
     for ((weight, bias), out) in weights.iter().zip(&biases).zip(&out) {
         let mut alone = vec![0.0; out.len()];

@@ -14,9 +14,10 @@ use crate::weights::trained_slots;
 
 /// Bytes of an f32.
 const F32: u64 = 4;
-/// What the process holds besides: the program itself, its threads, the loader and the space in which products pack
-/// their factors.
-const PROCESS: u64 = 24 << 20;
+/// What the process holds besides: the program itself, its threads, and [`RUN`].
+const PROCESS: u64 = 32 << 20;
+/// What of that comes with a run: its loader, and the space in which products pack their factors.
+const RUN: u64 = 12 << 20;
 
 /// One optimizer step, as far as memory is concerned.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +53,7 @@ pub struct StepMemory {
     pub activations: u64,
     /// What the operation at hand works with: logits and their gradient, or those of a block's inner rows.
     pub working: u64,
-    /// The program, and the space of its products.
+    /// The program, its loader and the space of its products.
     pub process: u64,
 }
 
@@ -63,6 +64,11 @@ impl StepMemory {
         let moments =
             (1..=spec.layers).map(|block| count.in_block(block)).chain([count.in_loss(), count.in_optimizer()]);
         moments.max_by_key(Self::total).unwrap_or_default()
+    }
+
+    /// The same in a process that, before the run, holds so many bytes that do not serve it.
+    pub fn beside(self, bytes: u64) -> Self {
+        Self { process: self.process.max(bytes + RUN), ..self }
     }
 
     /// All of it.

@@ -323,16 +323,16 @@ mod tests {
 
     #[test]
     fn what_is_given_is_not_measured() {
-        let options = ScaleOptions { width: Some(192), steps: Some(800), batch: Some(512), ..ScaleOptions::default() };
+        let options = ScaleOptions { width: Some(96), steps: Some(800), batch: Some(512), ..ScaleOptions::default() };
         let ladder = plan(&options, TASK, &mut Unmeasured).unwrap();
-        assert_eq!(ladder.rungs.iter().map(|rung| rung.layers).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        assert_eq!(ladder.rungs.iter().map(|rung| rung.layers).collect::<Vec<_>>(), [2, 3, 4]);
         assert_eq!((ladder.held_out.layers, &*ladder.held_out.steps), (6, &[800][..]));
         assert_eq!(ladder.rungs[0].steps, [50, 100, 200, 400]);
         assert_eq!((ladder.batch, ladder.warmup, ladder.seconds), (512, 5, None));
         // 50 steps of 512 tokens read a part of each document.
         assert_eq!(ladder.strata, choose::strata(50.0 * 512.0, TASK.corpus_bytes));
         assert!((ladder.rungs[0].steps_done() - (320.0 + 0.2 * 750.0)).abs() < 1e-9);
-        let error = plan(&ScaleOptions { width: Some(96), ..options }, TASK, &mut Unmeasured).unwrap_err();
-        assert!(error.to_string().contains("width is 96"), "{error}");
+        let error = plan(&ScaleOptions { width: Some(48), ..options }, TASK, &mut Unmeasured).unwrap_err();
+        assert!(error.to_string().contains("width is 48"), "{error}");
     }
 }
