@@ -1,7 +1,7 @@
 //! Keys and values of the positions that sequences have behind them.
 
-use luban_kernels::attention::cached::{self, Arena, BlockMut, CachedSequence, Entry, Format, Placement};
-use luban_kernels::attention::{BLOCK, Shape};
+use luban_kernels::attention::Shape;
+use luban_kernels::attention::cached::{self, Arena, ArenaMut, CachedSequence, Format, Placement};
 use luban_model::{Batch, Spec};
 
 /// The arenas of all layers, and which blocks the sequences of the present batch hold.
@@ -69,32 +69,16 @@ impl Cache {
     /// itself.
     pub(super) fn attend(&mut self, layer: usize, batch: &Batch, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
         assert_eq!(self.ends.len(), batch.sequences().len(), "each sequence of a batch needs its blocks");
-        self.append(layer, batch, k, v);
         let mut placement = std::mem::take(&mut self.placement);
         placement.clear();
         for (index, rows) in batch.sequences().iter().enumerate() {
             let first_position = batch.positions().get(rows.start).map_or(0, |&position| position as usize);
             placement.push(CachedSequence { rows: rows.clone(), first_position, blocks: self.table(index) });
         }
-        let Layer { shape, keys, values } = &self.layers[layer];
-        cached::attend(shape, &mut placement, q, Arena { format: self.format, keys, values }, out);
+        let (format, Layer { shape, keys, values }) = (self.format, &mut self.layers[layer]);
+        cached::append(shape, &placement, [k, v], ArenaMut { format, keys, values });
+        cached::attend(shape, &mut placement, q, Arena { format, keys, values }, out);
         self.placement = placement;
-    }
-
-    fn append(&mut self, layer: usize, batch: &Batch, k: &[f32], v: &[f32]) {
-        let shape = self.layers[layer].shape;
-        let width = shape.kv_heads * shape.head_width;
-        let (format, block_len) = (self.format, self.format.block_len(&shape));
-        for (index, rows) in batch.sequences().iter().enumerate() {
-            for row in rows.clone() {
-                let position = batch.positions()[row] as usize;
-                let start = self.table(index)[position / BLOCK] as usize * block_len;
-                let entry = Entry { k: &k[row * width..][..width], v: &v[row * width..][..width] };
-                let Layer { keys, values, .. } = &mut self.layers[layer];
-                let (keys, values) = (&mut keys[start..][..block_len], &mut values[start..][..block_len]);
-                cached::append(&shape, entry, position, BlockMut { format, keys, values });
-            }
-        }
     }
 
     fn table(&self, sequence: usize) -> &[u32] {

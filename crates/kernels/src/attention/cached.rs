@@ -9,9 +9,9 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
+pub use super::append::{ArenaMut, append};
 use super::queries::{Blocks, Queries, Span, room};
 use super::{BLOCK, Shape, check_ranges};
-use crate::bf16;
 use crate::buffer::with_scratch;
 use crate::matmul::assert_len;
 use crate::matmul::tile::TILE_ROWS;
@@ -49,7 +49,7 @@ impl Format {
     }
 
     /// Those of one head.
-    fn head_len(self, shape: &Shape) -> usize {
+    pub(super) fn head_len(self, shape: &Shape) -> usize {
         let numbers = shape.padded() * BLOCK;
         match self {
             Self::F32 => numbers,
@@ -99,74 +99,6 @@ pub struct Arena<'a> {
     pub values: &'a [f32],
 }
 
-/// The key and the value of one position, each kv heads × width.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// Key.
-    pub k: &'a [f32],
-    /// Value.
-    pub v: &'a [f32],
-}
-
-/// Memory of one block of keys and of one of values, each of [`Format::block_len`] floats.
-#[derive(Debug)]
-pub struct BlockMut<'a> {
-    /// How both hold their numbers.
-    pub format: Format,
-    /// Keys.
-    pub keys: &'a mut [f32],
-    /// Values.
-    pub values: &'a mut [f32],
-}
-
-/// Writes a position's key and value into its block; nothing else there changes.
-///
-/// # Panics
-/// If the lengths do not agree.
-pub fn append(shape: &Shape, entry: Entry<'_>, position: usize, block: BlockMut<'_>) {
-    shape.check();
-    assert_len("append: key", entry.k.len(), &[shape.kv_heads, shape.head_width]);
-    assert_len("append: value", entry.v.len(), &[shape.kv_heads, shape.head_width]);
-    let (format, lengths) = (block.format, [block.keys.len(), block.values.len()]);
-    assert_eq!(lengths, [format.block_len(shape); 2], "append: lengths of the blocks");
-    let (lane, head) = (position % BLOCK, format.head_len(shape));
-    for (memory, k) in block.keys.chunks_exact_mut(head).zip(entry.k.chunks_exact(shape.head_width)) {
-        put(format, memory, k, lane, [lane, BLOCK]);
-    }
-    for (memory, v) in block.values.chunks_exact_mut(head).zip(entry.v.chunks_exact(shape.head_width)) {
-        put(format, memory, v, lane, [lane * shape.padded(), 1]);
-    }
-}
-
-/// Writes a head's numbers of one position into its memory, from `start` on and `stride` apart.
-fn put(format: Format, memory: &mut [f32], numbers: &[f32], position: usize, [start, stride]: [usize; 2]) {
-    match format {
-        Format::F32 => memory[start..].iter_mut().step_by(stride).zip(numbers).for_each(|(to, x)| *to = *x),
-        Format::Bf16 => {
-            let to = bf16::of_floats_mut(memory)[start..].iter_mut().step_by(stride);
-            to.zip(numbers).for_each(|(to, &x)| *to = bf16::from_f32(x));
-        }
-        Format::Int8 => {
-            let (values, scales) = memory.split_at_mut(memory.len() - BLOCK);
-            let largest = numbers.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-            let finite = numbers.iter().all(|x| x.is_finite());
-            let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-            scales[position] = if finite { scale } else { f32::NAN };
-            let to = bytes_mut(values)[start..].iter_mut().step_by(stride);
-            to.zip(numbers).for_each(|(to, x)| *to = (x * inverse).round_ties_even() as i8);
-        }
-    }
-}
-
-/// Keys and values whose largest magnitude is below this are zeros in bytes.
-const LEAST: f32 = 1e-30;
-
-/// The memory of floats, as four times as many bytes.
-fn bytes_mut(floats: &mut [f32]) -> &mut [i8] {
-    // SAFETY: four times as many of a quarter of the size; every bit pattern is a value of either.
-    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), 4 * floats.len()) }
-}
-
 /// The sequences of a batch, and how their positions are cut into pieces of work. Its memory goes round.
 #[derive(Clone, Debug, Default)]
 pub struct Placement {
@@ -178,9 +110,9 @@ pub struct Placement {
 
 /// A [`CachedSequence`] whose blocks are some of the placement's.
 #[derive(Clone, Debug)]
-struct Placed {
-    rows: Range<usize>,
-    first_position: usize,
+pub(super) struct Placed {
+    pub rows: Range<usize>,
+    pub first_position: usize,
     blocks: Range<usize>,
 }
 
@@ -215,7 +147,11 @@ impl Placement {
         self.sequences.push(Placed { rows, first_position, blocks: start..self.blocks.len() });
     }
 
-    fn blocks_of(&self, sequence: &Placed) -> &[u32] {
+    pub(super) fn sequences(&self) -> &[Placed] {
+        &self.sequences
+    }
+
+    pub(super) fn blocks_of(&self, sequence: &Placed) -> &[u32] {
         &self.blocks[sequence.blocks.clone()]
     }
 
@@ -282,11 +218,16 @@ pub fn attend(shape: &Shape, placement: &mut Placement, q: &[f32], arena: Arena<
 }
 
 fn check(shape: &Shape, placement: &Placement, q: &[f32], arena: Arena<'_>, out: &[f32]) {
-    shape.check();
     assert!(shape.causal, "cached attention is causal");
     let rows = q.len() / (shape.heads * shape.head_width);
     assert_len("cached attention: q", q.len(), &[rows, shape.heads, shape.head_width]);
     assert_eq!(out.len(), q.len(), "cached attention: length of out");
+    check_blocks(shape, placement, rows, arena);
+}
+
+/// Checks that so many rows hold all of the placement's, and the arena their positions.
+pub(super) fn check_blocks(shape: &Shape, placement: &Placement, rows: usize, arena: Arena<'_>) {
+    shape.check();
     check_ranges(placement.sequences.iter().map(|s| &s.rows), rows);
     let block_len = arena.format.block_len(shape);
     let blocks = arena.keys.len() / block_len;

@@ -7,6 +7,7 @@
 //! other rows, the chunks of a prompt, or the threads; [`cached`] gives the same bits as [`forward`]. Where attention
 //! reaches a number of positions only (Beltagy et al., 2020, "Longformer"), blocks beyond are not visited.
 
+mod append;
 mod backward;
 pub mod cached;
 mod forward;

@@ -1,4 +1,4 @@
-use super::cached::{Arena, BlockMut, CachedSequence, Entry, Format, Placement, append, attend};
+use super::cached::{Arena, ArenaMut, CachedSequence, Format, Placement, append, attend};
 use super::*;
 use crate::reference;
 use crate::testing::{Guarded, assert_close, assert_same_bits, check_gradient, random, same_everywhere, wide};
@@ -160,25 +160,21 @@ fn through_cache(case: &Case, format: Format, chunk: usize) -> Vec<f32> {
     let (row, kv_row) = (shape.heads * shape.head_width, shape.kv_heads * shape.head_width);
     let mut out = vec![0.0; case.q.len()];
     for first in (0..most * BLOCK).step_by(chunk) {
-        let (mut q, mut sequences, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut placement, mut rows) = (Placement::default(), Vec::new());
         for (s, sequence) in case.sequences.iter().enumerate() {
             let positions = first.min(sequence.len())..sequence.len().min(first + chunk);
-            for position in positions.clone() {
-                let source = (sequence.start + position) * kv_row;
-                let entry = Entry { k: &case.k[source..][..kv_row], v: &case.v[source..][..kv_row] };
-                let at = tables[s][position / BLOCK] as usize * size;
-                let (keys, values) = (&mut keys[at..][..size], &mut values[at..][..size]);
-                append(shape, entry, position, BlockMut { format, keys, values });
-                rows.push(sequence.start + position);
-                q.extend_from_slice(&case.q[(sequence.start + position) * row..][..row]);
-            }
-            let end = rows.len();
-            let rows = end - positions.len()..end;
-            sequences.push(CachedSequence { rows, first_position: positions.start, blocks: &tables[s] });
+            rows.extend(positions.clone().map(|position| sequence.start + position));
+            let rows = rows.len() - positions.len()..rows.len();
+            placement.push(CachedSequence { rows, first_position: positions.start, blocks: &tables[s] });
         }
+        let of_rows = |numbers: &[f32], width: usize| -> Vec<f32> {
+            rows.iter().flat_map(|&row| numbers[row * width..][..width].to_vec()).collect()
+        };
+        let (q, k, v) = (of_rows(&case.q, row), of_rows(&case.k, kv_row), of_rows(&case.v, kv_row));
+        append(shape, &placement, [&k, &v], ArenaMut { format, keys: &mut keys, values: &mut values });
         let mut part = vec![0.0; q.len()];
         let arena = Arena { format, keys: &keys, values: &values };
-        attend(shape, &mut Placement::of(sequences), &q, arena, &mut part);
+        attend(shape, &mut placement, &q, arena, &mut part);
         rows.iter().zip(part.chunks_exact(row)).for_each(|(&r, part)| out[r * row..][..row].copy_from_slice(part));
     }
     out
@@ -234,10 +230,11 @@ fn a_value_that_is_no_number_stays_none_in_bytes() {
     let shape = Shape { heads: 1, kv_heads: 1, head_width: 4, scale: 1.0, causal: true, reach: None };
     let format = Format::Int8;
     let (mut keys, mut values) = (vec![0.0; format.block_len(&shape)], vec![0.0; format.block_len(&shape)]);
-    let entry = Entry { k: &[1.0; 4], v: &[1.0, f32::NAN, 1.0, 1.0] };
-    append(&shape, entry, 0, BlockMut { format, keys: &mut keys, values: &mut values });
-    let (sequence, mut out) = (CachedSequence { rows: 0..1, first_position: 0, blocks: &[0] }, [0.0; 4]);
-    attend(&shape, &mut Placement::of([sequence]), &[1.0; 4], Arena { format, keys: &keys, values: &values }, &mut out);
+    let mut placement = Placement::of([CachedSequence { rows: 0..1, first_position: 0, blocks: &[0] }]);
+    let arena = ArenaMut { format, keys: &mut keys, values: &mut values };
+    append(&shape, &placement, [&[1.0; 4], &[1.0, f32::NAN, 1.0, 1.0]], arena);
+    let mut out = [0.0; 4];
+    attend(&shape, &mut placement, &[1.0; 4], Arena { format, keys: &keys, values: &values }, &mut out);
     assert!(out.iter().all(|x| x.is_nan()), "{out:?}");
 }
 
