@@ -3,7 +3,7 @@
 #
 # Trains 6 layers of width 384 with 6 heads and a context of 256, dropout 0.2, with Muon, on the first nine tenths of
 # the text, and prints one JSON line: the loss on the last tenth in nats a character, the tokens and the time that the
-# run took, and the time that PyTorch would need for the same tokens at the speed that it is measured at right after.
+# run took, and the time that PyTorch would need for the same tokens at the speed of its faster mode, measured right after.
 # Stopped at any moment, the same command goes on from the last checkpoint. TEXT, STEPS (1500), THREADS (2), ROUNDS (3,
 # of measuring speed) and NICE (0) may be set.
 set -euo pipefail
