@@ -79,20 +79,6 @@ pub(crate) trait Simd:
     /// # Safety
     /// `count` floats at `to` must be writable.
     unsafe fn store_first(self, to: *mut f32, count: usize);
-    /// Writes lanes to `slice[at..]`, dropping those past its end.
-    #[inline(always)]
-    fn put(self, slice: &mut [f32], at: usize) {
-        let rest = &mut slice[at..];
-        // SAFETY: the slice holds as many floats as are written.
-        unsafe {
-            if rest.len() >= LANES {
-                self.store(rest.as_mut_ptr());
-            } else {
-                self.store_first(rest.as_mut_ptr(), rest.len());
-            }
-        }
-    }
-
     /// Stores as sixteen signed bytes: to the nearest, ties to even. The lanes must be in their range.
     ///
     /// # Safety
@@ -129,6 +115,20 @@ pub(crate) trait Simd:
     fn sum(self) -> f32;
     /// The maximum by the same tree.
     fn largest(self) -> f32;
+
+    /// Writes lanes to `slice[at..]`, dropping those past its end.
+    #[inline(always)]
+    fn put(self, slice: &mut [f32], at: usize) {
+        let rest = &mut slice[at..];
+        // SAFETY: the slice holds as many floats as are written.
+        unsafe {
+            if rest.len() >= LANES {
+                self.store(rest.as_mut_ptr());
+            } else {
+                self.store_first(rest.as_mut_ptr(), rest.len());
+            }
+        }
+    }
 
     /// Rows to columns.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
