@@ -31,7 +31,7 @@ pub struct Scale {
     /// Numbers of tokens that each is trained for, each twice the one before
     #[arg(long, value_name = "N", default_value_t = Self::default().lengths)]
     pub lengths: usize,
-    /// Width of the held-out model, a multiple of 32; overrules --minutes
+    /// Width of the held-out model, a multiple of 16; overrules --minutes
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
     /// Optimizer steps of the held-out run; overrules --minutes
