@@ -21,6 +21,7 @@ const SHAPES: &[[usize; 3]] = &[
     [9, 1030, 450],
     [6, 1100, 80],
     [300, 20, 48],
+    [300, 20, 512],
 ];
 
 type Product = fn(MatRef<'_>, MatRef<'_>, &mut [f32], Accumulate);
