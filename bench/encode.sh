@@ -4,7 +4,8 @@
 # all-MiniLM-L6-v2. First the 3,080 test questions of BANKING77 under DATA (../shared/data), from characters to vectors,
 # in the order of the file and the shortest first: the peers at each of BATCHES (8,16,32,64), of which the best counts.
 # Then random sentences of one length, batches of 1, 8 and 32 by 16, 64 and 128 tokens. ROUNDS (5) rounds with two
-# threads, then one round with one. Lines go to results/encode.jsonl, tables follow; ends with 0 when the bars hold at two
+# threads, in which from the second on only the fastest peer of the first is run, at its best size of batch; then one
+# round with one thread. Lines go to results/encode.jsonl, tables follow; ends with 0 when the bars hold at two
 # threads. Stops at once unless the CPU and OpenVINO report AVX-512 VNNI and BF16.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,16 +21,15 @@ mkdir -p "$here/results"
 results=$here/results/encode.jsonl
 : >"$results"
 
-peers() { # THREADS, OPTIONS…
-    local threads=$1
-    shift
-    for runtime in openvino onnxruntime; do
+peers() { # THREADS, RUNTIMES, OPTIONS…
+    local threads=$1 runtime
+    for runtime in $2; do
         "$python" "$here/encode_peers.py" "$runtime" "$model" --threads "$threads" \
-            --calibrate "$data/classify/banking77/train.csv" "$@" >>"$results"
+            --calibrate "$data/classify/banking77/train.csv" "${@:3}" >>"$results"
     done
 }
 
-round() { # THREADS
+round() { # THREADS, all or fastest
     for order in file sorted; do
         local sorted=()
         [ "$order" = file ] || sorted=(--sorted)
@@ -37,7 +37,9 @@ round() { # THREADS
             "$luban" bench encode "$model" --texts "$texts" --precision "$precision" "${sorted[@]}" --threads "$1" \
                 --json >>"$results"
         done
-        peers "$1" --texts "$texts" --orders "$order" --batches "${BATCHES:-8,16,32,64}"
+        local runtimes="openvino onnxruntime" batches=${BATCHES:-8,16,32,64}
+        [ "$2" = all ] || read -r runtimes batches < <("$python" "$here/inference_ratios.py" fastest "$results" "$order")
+        peers "$1" "$runtimes" --texts "$texts" --orders "$order" --batches "$batches"
     done
     for batch in 1 8 32; do
         for length in 16 64 128; do
@@ -45,13 +47,14 @@ round() { # THREADS
                 >>"$results"
         done
     done
-    peers "$1" --grid
+    [ "$2" = all ] && runtimes="openvino onnxruntime"
+    peers "$1" "$runtimes" --grid
 }
 
 for number in $(seq "${ROUNDS:-5}"); do
     echo "round $number of ${ROUNDS:-5}" >&2
-    round 2
+    round 2 "$([ "$number" = 1 ] && echo all || echo fastest)"
 done
 echo "one thread" >&2
-round 1
+round 1 all
 "$python" "$here/inference_ratios.py" encode "$results"

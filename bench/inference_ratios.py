@@ -1,8 +1,10 @@
 """The tables of decode.sh, batch.sh and encode.sh: medians, ratios of luban to its peers, and whether the bars hold.
 
     inference_ratios.py decode|batch|encode results/NAME.jsonl
+    inference_ratios.py fastest results/encode.jsonl file|sorted
 
-Ends with an error when a bar does not hold with two threads.
+Ends with an error when a bar does not hold with two threads. `fastest` prints the peer that did most sentences a second
+in that order so far, and its size of batch.
 """
 
 import json
@@ -20,9 +22,13 @@ COSINE_MIN = 0.995
 
 
 def main():
-    what, path = sys.argv[1:]
+    what, path, *order = sys.argv[1:]
     with open(path, encoding="utf-8") as lines:
         runs = [json.loads(line) for line in lines]
+    if what == "fastest":
+        best = max(chosen(runs, bench="encode_peers", order=order[0]), key=lambda run: run["sentences_s"])
+        print(best["runtime"], best["batch"])
+        return
     checks = {"decode": decode, "batch": batch, "encode": encode}[what](runs)
     print()
     for name, value, least in checks:

@@ -11,9 +11,12 @@ use luban_kernels::pool::Pool;
 use luban_kernels::quantized::{BLOCK, Block, Layout, Map, Rows, Values, Weight, products};
 
 /// Values and inputs of a block.
-const LAYOUTS: [(&str, Values, usize); 4] = [
+const LAYOUTS: [(&str, Values, usize); 7] = [
     ("four", Values::Four, BLOCK),
     ("four-min", Values::FourMin, BLOCK),
+    ("uneven", Values::FourUneven, BLOCK),
+    ("five", Values::Five, BLOCK),
+    ("six", Values::Six, BLOCK),
     ("eight", Values::Eight, BLOCK),
     ("eight-128", Values::Eight, 128),
 ];

@@ -16,7 +16,7 @@ pub(super) const LAYOUT: Layout = Layout {
 };
 
 /// The steps, denser near zero.
-const STEPS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub const STEPS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 fn parts(block: &[u8], out: &mut Parts) {
     out.scales[0] = half(block, 0);

@@ -33,6 +33,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use half::{f16_to_f32, f32_to_f16};
+pub use iq4_nl::STEPS as UNEVEN_STEPS;
 
 use crate::pool::{SharedMut, parallel_ranges};
 

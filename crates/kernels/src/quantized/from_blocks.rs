@@ -12,9 +12,11 @@ impl Layout {
             BlockFormat::F32 | BlockFormat::F16 | BlockFormat::Bf16 => return None,
             BlockFormat::Q4_0 | BlockFormat::Q3K => Values::Four,
             BlockFormat::Q4_1 | BlockFormat::Q4K | BlockFormat::Q2K => Values::FourMin,
-            BlockFormat::Q5_1 | BlockFormat::Q5K => Values::EightMin,
-            BlockFormat::Q8_0 | BlockFormat::Q5_0 | BlockFormat::Q6K | BlockFormat::Q8K => Values::Eight,
-            BlockFormat::Iq4Nl | BlockFormat::Iq4Xs => Values::Eight,
+            BlockFormat::Iq4Nl | BlockFormat::Iq4Xs => Values::FourUneven,
+            BlockFormat::Q5_0 => Values::Five,
+            BlockFormat::Q5_1 | BlockFormat::Q5K => Values::FiveMin,
+            BlockFormat::Q6K => Values::Six,
+            BlockFormat::Q8_0 | BlockFormat::Q8K => Values::Eight,
         };
         Some(Self { values, block: BLOCK, parts: BLOCK / format.sub_block().min(BLOCK) })
     }

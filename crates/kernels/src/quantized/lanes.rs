@@ -20,17 +20,24 @@ pub(super) trait Lanes: Copy + 'static {
     /// # Safety
     /// 64 bytes at `to` must be writable.
     unsafe fn store(vector: Self::Vector, to: *mut u8);
-    /// The low halves of all bytes.
-    fn low_nibbles(bytes: Self::Vector) -> Self::Vector;
-    /// The high halves of all bytes.
-    fn high_nibbles(bytes: Self::Vector) -> Self::Vector;
-    /// Adds to each lane the products of its four bytes in `weights` less `ZERO`, with those in `activations`, which are
-    /// signed. The weights are bytes from 0 to 15 where `ZERO` is 8 or 0; where it is 128, any.
+    /// The low halves of all bytes, moved up by so many bits, at most four.
+    fn low_nibbles(bytes: Self::Vector, up: u32) -> Self::Vector;
+    /// The high halves of all bytes, as numbers from 0 to 15, moved up by so many bits.
+    fn high_nibbles(bytes: Self::Vector, up: u32) -> Self::Vector;
+    /// `upper`, whose bytes have nothing in so many of their lowest bits, with those of `below`.
+    fn with_low(upper: Self::Vector, below: Self::Vector, bits: u32) -> Self::Vector;
+    /// Each byte moved down by so many bits; what comes in at its upper end is of no account.
+    fn move_down(bytes: Self::Vector, bits: u32) -> Self::Vector;
+    /// What each byte, from 0 to 15, chooses.
+    fn choose(among: &[u8; 16], bytes: Self::Vector) -> Self::Vector;
+    /// Adds to each lane the products of its four bytes in `weights` with those in `activations`, which are signed. The
+    /// weights are bytes below 64, or where `SIGNED` any bytes that stand for their value less 128.
     ///
-    /// Implementations may leave the subtraction to [`Self::start`].
-    fn dot<const ZERO: i32>(weights: Self::Vector, activations: Self::Vector, sum: Self::Vector) -> Self::Vector;
-    /// What sums of [`Self::dot`] begin with, given the sum of all activations that will come times minus `ZERO`.
-    fn start<const ZERO: i32>(correction: i32) -> Self::Vector;
+    /// Implementations may leave that subtraction to [`Self::start`].
+    fn dot<const SIGNED: bool>(weights: Self::Vector, activations: Self::Vector, sum: Self::Vector) -> Self::Vector;
+    /// What sums of [`Self::dot`] begin with, given the sum of all activations that will come times minus the weights'
+    /// zero.
+    fn start<const SIGNED: bool>(correction: i32) -> Self::Vector;
     /// Whole numbers to floats.
     fn to_floats(integers: Self::Vector) -> Self::Vector;
     /// Sixteen fp16 numbers as f32.
@@ -81,24 +88,37 @@ impl Lanes for Portable {
         unsafe { to.cast::<[u32; 16]>().write_unaligned(vector.map(u32::to_le)) }
     }
     #[inline(always)]
-    fn low_nibbles(bytes: [u32; 16]) -> [u32; 16] {
-        Self::map(bytes, |v| v & 0x0F0F_0F0F)
+    fn low_nibbles(bytes: [u32; 16], up: u32) -> [u32; 16] {
+        Self::map(bytes, |v| (v & 0x0F0F_0F0F) << up)
     }
     #[inline(always)]
-    fn high_nibbles(bytes: [u32; 16]) -> [u32; 16] {
-        Self::map(bytes, |v| (v >> 4) & 0x0F0F_0F0F)
+    fn high_nibbles(bytes: [u32; 16], up: u32) -> [u32; 16] {
+        Self::map(bytes, |v| ((v >> 4) & 0x0F0F_0F0F) << up)
     }
     #[inline(always)]
-    fn dot<const ZERO: i32>(weights: [u32; 16], activations: [u32; 16], sum: [u32; 16]) -> [u32; 16] {
+    fn with_low(upper: [u32; 16], below: [u32; 16], bits: u32) -> [u32; 16] {
+        let mask = 0x0101_0101 * ((1 << bits) - 1);
+        std::array::from_fn(|lane| upper[lane] | (below[lane] & mask))
+    }
+    #[inline(always)]
+    fn move_down(bytes: [u32; 16], bits: u32) -> [u32; 16] {
+        Self::map(bytes, |v| v >> bits)
+    }
+    #[inline(always)]
+    fn choose(among: &[u8; 16], bytes: [u32; 16]) -> [u32; 16] {
+        Self::map(bytes, |v| u32::from_le_bytes(v.to_le_bytes().map(|byte| among[usize::from(byte & 15)])))
+    }
+    #[inline(always)]
+    fn dot<const SIGNED: bool>(weights: [u32; 16], activations: [u32; 16], sum: [u32; 16]) -> [u32; 16] {
         std::array::from_fn(|lane| {
             let (w, a) = (weights[lane].to_le_bytes(), activations[lane].to_le_bytes());
-            let product = |i: usize| (i32::from(w[i]) - ZERO) * i32::from(a[i] as i8);
+            let product = |i: usize| i32::from(w[i]) * i32::from(a[i] as i8);
             sum[lane].wrapping_add((product(0) + product(1) + product(2) + product(3)) as u32)
         })
     }
     #[inline(always)]
-    fn start<const ZERO: i32>(_: i32) -> [u32; 16] {
-        [0; 16]
+    fn start<const SIGNED: bool>(correction: i32) -> [u32; 16] {
+        Self::splat(correction)
     }
     #[inline(always)]
     fn to_floats(integers: [u32; 16]) -> [u32; 16] {

@@ -7,8 +7,9 @@
 //! weights alone, and every instruction set gives the same bits: those of [`crate::reference::quantized`].
 //!
 //! Weights lie in panels of 16 outputs, four inputs of each side by side, as the instructions for dot products of bytes
-//! take them. A product of few rows reads each weight once from memory; of many rows, a piece of the inputs that stays in
-//! the first cache serves them all, and weights of half a byte are unpacked once for it.
+//! take them. Weights of four bits share bytes; of five and six, the upper four do, and what is below them follows in bytes
+//! of its own, part by part. A product of few rows reads each weight once from memory; of many rows, a piece of the inputs
+//! that stays in the first cache serves them all, and weights of less than a byte are unpacked once for it.
 
 mod activated;
 mod bf16;
@@ -31,7 +32,7 @@ pub use bf16::Bf16Weight;
 pub use pack::{Block, Layout, Values, Weight};
 pub(crate) use rows::Room;
 pub use rows::Rows;
-use tile::{Activations, Ahead, Functions, Kind, PANEL, Tile, Weights, functions};
+use tile::{Activations, Ahead, Functions, PANEL, Tile, Weights, functions};
 
 /// Inputs of a block in most formats, of which other blocks are multiples.
 pub const BLOCK: usize = 32;
@@ -43,7 +44,7 @@ const PANELS: usize = 4;
 const INPUTS_MAX: usize = 384;
 /// Bytes of a panel that one tile takes of weights that it alone reads.
 const PIECE_BYTES: usize = 3072;
-/// Rows of the largest tile that takes half bytes apart as it goes.
+/// Rows of the largest tile that takes bytes apart as it goes.
 const ROWS_UNPACKING: usize = 4;
 /// Tasks for each thread, so that a slow one does not hold up the rest.
 const TASKS: usize = 4;
@@ -158,12 +159,9 @@ impl<'a> Side<'a> {
             numbers.iter_mut().enumerate().for_each(|(at, to)| *to = number(at));
             numbers
         };
-        let zero = match weight.layout.kind() {
-            Kind::Four => 8,
-            Kind::Eight => 128,
-            _ => 0,
-        };
-        let starts = (parts > 1 || zero == 0).then(|| each(&|at| f32::from_bits((-zero * sum(at)) as u32)));
+        let zero = i32::from(weight.layout.zero());
+        let starts =
+            (parts > 1 || !Rows::ZEROS.contains(&zero)).then(|| each(&|at| f32::from_bits((-zero * sum(at)) as u32)));
         let sums = weight.mins.is_some().then(|| each(&|at| sum(at) as f32 * x.scales[at / parts]));
         let bias = bias.map(|bias| {
             assert_len("products: bias", bias.len(), &[weight.outputs]);
@@ -213,12 +211,13 @@ impl<'a> Side<'a> {
         let Strip { ref rows, c, c_row } = *strip;
         let panels = PANELS.min(self.weight.panels() - first);
         let (layout, blocks) = (self.weight.layout, self.weight.blocks());
-        let few = layout.kind() != Kind::Eight && rows.len() <= 2 * functions.rows;
+        let kind = layout.kind();
+        let few = kind.is_packed() && rows.len() <= 2 * functions.rows;
         let tiles = rows.len().div_ceil(if few { ROWS_UNPACKING.min(functions.rows) } else { functions.rows });
         // What nobody comes back to need not stay, and what is asked for ahead should not have to wait long.
         let most = if tiles == 1 { PIECE_BYTES / layout.block_bytes() } else { INPUTS_MAX / layout.block };
         let step = blocks.div_ceil(blocks.div_ceil(most.max(1)).max(1)).max(1);
-        let unpacks = layout.kind() != Kind::Eight && tiles > 2;
+        let unpacks = kind.is_packed() && tiles > 2;
         let bytes = if unpacks { panels * step * PANEL * layout.block } else { 0 };
         let mut unpacked = Scratch::new(bytes / 4);
         for start in (0..blocks.max(1)).step_by(step) {
@@ -226,13 +225,11 @@ impl<'a> Side<'a> {
             let last = start + count == blocks;
             let mut w = self.weights(first, start, last);
             let next = self.next(first, start + count);
-            let mut kind = layout.kind();
             if unpacks {
-                w = unpack(w, panels, [count, layout.block], functions, &mut unpacked);
-                kind = if kind == Kind::Four { Kind::FourAsBytes } else { Kind::FourMinAsBytes };
+                w = unpack(w, panels, layout, count, functions, &mut unpacked);
             }
             for tile in 0..tiles {
-                let ahead = Ahead { w: next, doubled: u32::from(unpacks), turn: tile, turns: tiles };
+                let ahead = Ahead { w: next, bits: kind.bits(), turn: tile, turns: tiles };
                 // Tiles of about the same size.
                 let (from, to) = (rows.len() * tile / tiles, rows.len() * (tile + 1) / tiles);
                 let tile = Tile {
@@ -249,7 +246,7 @@ impl<'a> Side<'a> {
                     from_c: start > 0,
                 };
                 // SAFETY: all sizes were checked; the columns of these rows belong to this task alone.
-                unsafe { (functions.tile)(kind, &tile) };
+                unsafe { (functions.tile)(if unpacks { kind.unpacked() } else { kind }, &tile) };
                 if last {
                     finish(from..to);
                 }
@@ -288,10 +285,13 @@ impl<'a> Side<'a> {
     fn activations(&self, x: &Rows, row: usize, block: usize) -> Activations {
         let (blocks, parts) = (x.blocks(), self.weight.layout.parts);
         let (at, part) = (row * blocks + block, (row * blocks + block) * parts);
-        let starts = match (&self.starts, self.weight.layout.kind()) {
-            (Some(starts), _) => starts[part.min(starts.len())..].as_ptr().cast(),
-            (None, Kind::Four) => x.starts[0][at.min(x.starts[0].len())..].as_ptr(),
-            (None, _) => x.starts[1][at.min(x.starts[1].len())..].as_ptr(),
+        let starts = match &self.starts {
+            Some(starts) => starts[part.min(starts.len())..].as_ptr().cast(),
+            None => {
+                let zero = i32::from(self.weight.layout.zero());
+                let starts = &x.starts[usize::from(zero != Rows::ZEROS[0])];
+                starts[at.min(starts.len())..].as_ptr()
+            }
         };
         Activations {
             values: x.values[(at * x.block()).min(x.values.len())..].as_ptr(),
@@ -305,21 +305,23 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Weights of half a byte as those of a byte, in scratch that has room for so many panels of so many blocks.
+/// Weights of less than a byte as those of a byte, in scratch that has room for so many panels of `count` blocks.
 fn unpack(
     w: Weights,
     panels: usize,
-    [count, block]: [usize; 2],
+    layout: Layout,
+    count: usize,
     functions: Functions,
     scratch: &mut Scratch,
 ) -> Weights {
-    let values_panel = count * PANEL * block;
+    let values_panel = count * PANEL * layout.block;
+    let parts = [count * layout.parts, layout.quads()];
     let to: *mut u8 = scratch.as_mut_ptr().cast();
     for panel in 0..panels {
-        // SAFETY: the panels have half so many bytes, and the scratch room for all.
+        // SAFETY: the panels have so many parts, and the scratch room for all.
         unsafe {
             let (from, to) = (w.values.add(panel * w.values_panel), to.add(panel * values_panel));
-            (functions.unpack)(from, values_panel / 2 / 64, to);
+            (functions.unpack)(layout.kind(), from, parts, to);
         }
     }
     Weights { values: to, values_panel, ..w }

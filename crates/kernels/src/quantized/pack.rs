@@ -2,7 +2,7 @@
 
 use super::tile::{Kind, PANEL};
 use super::{BLOCK, PARTS};
-use crate::blocks::{f16_to_f32, f32_to_f16};
+use crate::blocks::{UNEVEN_STEPS, f16_to_f32, f32_to_f16};
 use crate::buffer::Buffer;
 use crate::pool::{SharedMut, parallel};
 
@@ -13,10 +13,16 @@ pub enum Values {
     Four,
     /// Whole numbers from 0 to 15, and a minimum for each part.
     FourMin,
+    /// One of [`UNEVEN_STEPS`], the sixteen of IQ4_NL.
+    FourUneven,
+    /// Whole numbers from -16 to 15.
+    Five,
+    /// Whole numbers from 0 to 31, and a minimum for each part.
+    FiveMin,
+    /// Whole numbers from -32 to 31.
+    Six,
     /// Whole numbers from -128 to 127.
     Eight,
-    /// Whole numbers from -128 to 127, and a minimum for each part.
-    EightMin,
 }
 
 /// How a weight is laid out.
@@ -62,31 +68,37 @@ pub struct Weight {
 impl Layout {
     pub(super) fn kind(self) -> Kind {
         match self.values {
-            Values::Four => Kind::Four,
-            Values::FourMin => Kind::FourMin,
-            Values::Eight | Values::EightMin => Kind::Eight,
+            Values::Four | Values::FourMin => Kind::Four,
+            Values::FourUneven => Kind::Uneven,
+            Values::Five | Values::FiveMin => Kind::Five,
+            Values::Six => Kind::Six,
+            Values::Eight => Kind::Eight,
         }
     }
 
     fn has_mins(self) -> bool {
-        matches!(self.values, Values::FourMin | Values::EightMin)
+        matches!(self.values, Values::FourMin | Values::FiveMin)
     }
 
     /// What is added to a value to make it a byte from zero up.
-    fn zero(self) -> u8 {
+    pub(super) fn zero(self) -> u8 {
         match self.values {
+            Values::FourMin | Values::FiveMin => 0,
             Values::Four => 8,
-            Values::FourMin => 0,
-            Values::Eight | Values::EightMin => 128,
+            Values::Five => 16,
+            Values::Six => 32,
+            Values::FourUneven | Values::Eight => 128,
         }
+    }
+
+    /// Quads of inputs of a part.
+    pub(super) fn quads(self) -> usize {
+        self.block / 4 / self.parts
     }
 
     /// Bytes of a block's values, of all outputs of a panel.
     pub(super) fn block_bytes(self) -> usize {
-        match self.values {
-            Values::Four | Values::FourMin => PANEL * self.block / 2,
-            Values::Eight | Values::EightMin => PANEL * self.block,
-        }
+        PANEL * self.block * self.kind().bits() / 8
     }
 }
 
@@ -95,7 +107,8 @@ impl Weight {
     /// multiply its results.
     ///
     /// # Panics
-    /// If a layout has not 1 or 2 parts, or blocks of no multiple of 32, or there is not one factor for each output.
+    /// If a layout has not 1 or 2 parts, or blocks of no multiple of 32, or parts of half as many whose five bits do not
+    /// fill vectors, or there is not one factor for each output.
     pub fn pack(
         [outputs, inputs]: [usize; 2],
         layout: Layout,
@@ -104,6 +117,8 @@ impl Weight {
     ) -> Self {
         assert!((1..=PARTS).contains(&layout.parts), "a block of {} parts", layout.parts);
         assert!(layout.block > 0 && layout.block.is_multiple_of(BLOCK), "a block of {} inputs", layout.block);
+        let bits_below = layout.kind().bits().saturating_sub(4) % 4;
+        assert!((layout.quads() * bits_below).is_multiple_of(8), "parts of {} inputs", layout.quads() * 4);
         assert!(factors.is_none_or(|factors| factors.len() == outputs), "one factor for each of {outputs} outputs");
         let (panels, blocks) = (outputs.div_ceil(PANEL), inputs.div_ceil(layout.block));
         let parts = panels * blocks * layout.parts * PANEL;
@@ -190,12 +205,20 @@ impl Weight {
         }
     }
 
-    /// A value of a panel, as it lies there.
+    /// A value of a panel, as a byte from zero up.
     fn byte(&self, panel: &[u8], lane: usize, input: usize) -> u8 {
-        let (quad, byte) = (input / 4, input % 4);
-        match self.layout.kind() {
-            Kind::Eight => panel[quad * 64 + lane * 4 + byte],
-            _ => (panel[quad / 2 * 64 + lane * 4 + byte] >> (4 * (quad % 2))) & 15,
+        let (kind, quads, quad) = (self.layout.kind(), self.layout.quads(), input / 4);
+        let (part, quad, at) = (quad / quads, quad % quads, lane * 4 + input % 4);
+        let line = |line: usize| panel[(part * quads * kind.bits() / 8 + line) * 64 + at];
+        if !kind.is_packed() {
+            return line(quad);
+        }
+        let upper = (line(quad / 2) >> (4 * (quad % 2))) & 15;
+        let room = kind.bits() - 4;
+        match kind {
+            Kind::Uneven => (UNEVEN_STEPS[usize::from(upper)] as u8).wrapping_add(self.layout.zero()),
+            _ if room == 0 => upper,
+            _ => upper << room | (line(quads / 2 + quad * room / 8) >> (quad * room % 8)) & ((1 << room) - 1),
         }
     }
 }
@@ -222,10 +245,7 @@ impl Shared {
             (self.values.slice(panel * bytes, bytes), self.scales.slice(panel * parts, parts), mins, factors)
         };
         factors[lane] = factor * own;
-        let bytes = layout.block_bytes() / each;
-        for (block, values) in column.iter().zip(values.chunks_exact_mut(bytes)) {
-            put_values(layout, &block.values, lane, values);
-        }
+        put_values(layout, column, lane, values);
         for (number, block) in column.iter().step_by(each).enumerate() {
             for part in 0..layout.parts {
                 let at = (number * layout.parts + part) * PANEL + lane;
@@ -238,20 +258,38 @@ impl Shared {
     }
 }
 
-fn put_values(layout: Layout, block: &[i8; BLOCK], lane: usize, to: &mut [u8]) {
-    let zero = layout.zero();
-    let quads = block.as_chunks::<4>().0;
-    if layout.kind() == Kind::Eight {
-        for (quad, values) in quads.iter().enumerate() {
-            to[quad * 64 + lane * 4..][..4].copy_from_slice(&values.map(|value| (value as u8).wrapping_add(zero)));
-        }
-    } else {
-        for (pair, [low, high]) in quads.as_chunks::<2>().0.iter().enumerate() {
-            let byte =
-                |i: usize| ((low[i] as u8).wrapping_add(zero) & 15) | ((high[i] as u8).wrapping_add(zero) & 15) << 4;
-            to[pair * 64 + lane * 4..][..4].copy_from_slice(&std::array::from_fn::<u8, 4, _>(byte));
+/// Writes one output's values into its panel, whose bytes of this output are still zero.
+fn put_values(layout: Layout, column: &[Block], lane: usize, to: &mut [u8]) {
+    let (kind, zero, at) = (layout.kind(), layout.zero(), lane * 4);
+    let mut quads = column.iter().flat_map(|block| block.values.as_chunks::<4>().0);
+    let mut next = || match quads.next() {
+        Some(quad) if kind == Kind::Uneven => quad.map(step),
+        quad => quad.unwrap_or(&[0; 4]).map(|value| (value as u8).wrapping_add(zero)),
+    };
+    if !kind.is_packed() {
+        to.chunks_exact_mut(64).for_each(|line| line[at..][..4].copy_from_slice(&next()));
+        return;
+    }
+    let room = kind.bits() - 4;
+    for part in to.chunks_exact_mut(layout.quads() * kind.bits() / 8 * 64) {
+        let (halves, below) = part.split_at_mut(layout.quads() / 2 * 64);
+        for (pair, line) in halves.chunks_exact_mut(64).enumerate() {
+            let (low, high) = (next(), next());
+            let bytes: [u8; 4] = std::array::from_fn(|i| (low[i] >> room) & 15 | (high[i] >> room) << 4);
+            line[at..][..4].copy_from_slice(&bytes);
+            if room > 0 {
+                let bit = 2 * pair * room;
+                let bits = |i: usize| (low[i] & ((1 << room) - 1)) | (high[i] & ((1 << room) - 1)) << room;
+                let line = &mut below[bit / 8 * 64 + at..][..4];
+                line.iter_mut().enumerate().for_each(|(i, to)| *to |= bits(i) << (bit % 8));
+            }
         }
     }
+}
+
+/// Which of the uneven steps a value is. Values that are none have scales of zero: they fill up a panel or a block.
+fn step(value: i8) -> u8 {
+    UNEVEN_STEPS.iter().position(|&step| step == value).unwrap_or(0) as u8
 }
 
 /// A power of two by which an output's scales and minima are divided so that fp16 holds them well: one where fp16 holds

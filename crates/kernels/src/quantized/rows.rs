@@ -27,11 +27,14 @@ pub struct Rows {
     pub(super) scales: Buffer<f32>,
     /// rows × blocks × 2: the sum of each half of a block.
     pub(super) sums: Buffer<i32>,
-    /// rows × blocks: the sum of a block times -8, and times -128.
+    /// rows × blocks: the sum of a block times minus each of [`Self::ZEROS`].
     pub(super) starts: [Buffer<i32>; 2],
 }
 
 impl Rows {
+    /// The zeros of the commonest weights.
+    pub(super) const ZEROS: [i32; 2] = [8, 128];
+
     /// Takes in `x`, rows × inputs, in blocks of `block` elements.
     ///
     /// # Panics

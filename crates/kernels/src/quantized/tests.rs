@@ -1,9 +1,9 @@
 use super::*;
-use crate::blocks::{f16_to_f32, f32_to_f16};
+use crate::blocks::{self, f16_to_f32, f32_to_f16};
 use crate::reference;
 use crate::testing::{random, same_everywhere};
 
-const LAYOUTS: [Layout; 10] = {
+const LAYOUTS: [Layout; 15] = {
     const fn of(values: Values, parts: usize) -> Layout {
         Layout { values, block: BLOCK, parts }
     }
@@ -12,10 +12,15 @@ const LAYOUTS: [Layout; 10] = {
         of(Values::Four, 2),
         of(Values::FourMin, 1),
         of(Values::FourMin, 2),
+        of(Values::FourUneven, 1),
+        of(Values::Five, 1),
+        of(Values::FiveMin, 1),
+        of(Values::Six, 1),
+        of(Values::Six, 2),
         of(Values::Eight, 1),
         of(Values::Eight, 2),
-        of(Values::EightMin, 1),
-        of(Values::EightMin, 2),
+        Layout { block: 64, ..of(Values::FiveMin, 2) },
+        Layout { block: 96, ..of(Values::Six, 1) },
         Layout { block: 128, ..of(Values::Eight, 1) },
         Layout { block: 64, ..of(Values::FourMin, 2) },
     ]
@@ -27,7 +32,11 @@ fn block(layout: Layout, seed: u64, output: usize, number: usize) -> Block {
     let value = |x: f32| match layout.values {
         Values::Four => (x * 8.0).floor() as i8,
         Values::FourMin => ((x + 1.0) * 8.0).floor() as i8,
-        Values::Eight | Values::EightMin => (x * 128.0).floor() as i8,
+        Values::FourUneven => blocks::UNEVEN_STEPS[((x + 1.0) * 8.0) as usize],
+        Values::Five => (x * 16.0).floor() as i8,
+        Values::FiveMin => ((x + 1.0) * 16.0).floor() as i8,
+        Values::Six => (x * 32.0).floor() as i8,
+        Values::Eight => (x * 128.0).floor() as i8,
     };
     let mut block = Block { values: [0; BLOCK], scales: [0.0; PARTS], mins: [0.0; PARTS] };
     block.values = std::array::from_fn(|i| value(chance[i]));
@@ -46,7 +55,7 @@ fn row_of(weight: &Weight, output: usize) -> Vec<f32> {
 
 fn expected(layout: Layout, seed: u64, x: &Rows, outputs: usize, factors: &[f32]) -> Vec<f32> {
     let (blocks, mut y) = (x.blocks(), Vec::new());
-    let has_mins = matches!(layout.values, Values::FourMin | Values::EightMin);
+    let has_mins = matches!(layout.values, Values::FourMin | Values::FiveMin);
     for row in 0..x.rows() {
         let values =
             x.values[row * blocks * layout.block..][..blocks * layout.block].iter().map(|&v| i32::from(v)).collect();
@@ -158,7 +167,7 @@ fn several_maps_share_their_rows_and_each_adds_its_own_bias() {
 
 #[test]
 fn scales_beyond_the_range_of_fp16_are_kept_by_a_factor() {
-    let layout = Layout { values: Values::EightMin, block: BLOCK, parts: 1 };
+    let layout = Layout { values: Values::FiveMin, block: BLOCK, parts: 1 };
     for size in [1e-20f32, 3e-6, 7.7e9] {
         let fill = |output: usize, to: &mut [Block]| {
             for (number, to) in to.iter_mut().enumerate() {
@@ -204,7 +213,7 @@ fn activations_are_rounded_to_half_a_step_and_what_is_not_finite_shows() {
 
 #[test]
 fn every_format_of_blocks_keeps_its_weights_and_multiplies_close_to_f64() {
-    use crate::blocks::{self, BlockFormat};
+    use crate::blocks::BlockFormat;
     for format in BlockFormat::ALL.into_iter().filter(|format| !format.is_float()) {
         let (outputs, inputs) = (19, 512);
         let mut bytes = vec![0u8; format.bytes_of(outputs * inputs).unwrap()];
@@ -240,5 +249,19 @@ fn every_format_of_blocks_keeps_its_weights_and_multiplies_close_to_f64() {
             let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
             assert!((f64::from(y) - sum).abs() <= 1e-5 * size, "{format} {output}: {y} for {sum}");
         }
+    }
+}
+
+#[test]
+fn formats_of_few_bits_take_as_many_in_memory() {
+    use crate::blocks::BlockFormat;
+    for format in BlockFormat::ALL.into_iter().filter(|format| !format.is_float()) {
+        let [outputs, inputs] = [64, 1024];
+        let bytes = vec![0; format.bytes_of(outputs * inputs).unwrap()];
+        let weight = Weight::from_blocks(format, &bytes, [outputs, inputs]);
+        let (held, file) = (weight.bytes() as f64, bytes.len() as f64);
+        // Scales and minima are 16 bits each, where files have 4 to 8; and 2 and 3 bits are held in 4.
+        let most = if matches!(format, BlockFormat::Q2K | BlockFormat::Q3K) { 2.3 } else { 1.12 };
+        assert!(held <= most * file, "{format}: {held} bytes for {file}");
     }
 }

@@ -4,6 +4,15 @@ use super::lanes::Lanes;
 
 /// Outputs of a panel.
 pub(super) const PANEL: usize = 16;
+/// What the halves of bytes of [`Kind::Uneven`] stand for: the steps of IQ4_NL, moved up by 128.
+const STEPS: [u8; 16] = {
+    let (mut steps, mut at) = ([0; 16], 0);
+    while at < 16 {
+        steps[at] = (crate::blocks::UNEVEN_STEPS[at] as u8).wrapping_add(128);
+        at += 1;
+    }
+    steps
+};
 /// Arguments of a tile: the sums over some blocks of inputs go to `c`, or are added to what stands there.
 ///
 /// Safety of running it: everything that the strides and counts reach must be readable, and `c` writable by this thread
@@ -61,8 +70,8 @@ pub(super) struct Weights {
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     pub w: Weights,
-    /// How often what is multiplied here was doubled when it was unpacked: once, or not.
-    pub doubled: u32,
+    /// Bits that each of them has in memory.
+    pub bits: usize,
     /// This tile asks for the part of this number, and for each that is a multiple of `turns` further on.
     pub turn: usize,
     pub turns: usize,
@@ -71,16 +80,43 @@ pub(super) struct Ahead {
 /// How weights lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Half a byte each, less 8.
+    /// Half a byte each.
     Four,
-    /// Half a byte each, with a minimum.
-    FourMin,
-    /// As [`Kind::Four`], unpacked to a byte each.
-    FourAsBytes,
-    /// As [`Kind::FourMin`], unpacked to a byte each.
-    FourMinAsBytes,
+    /// Half a byte each, that chooses one of [`STEPS`], bytes less 128.
+    Uneven,
+    /// Half a byte each for the upper bits, and one bit below them in the bytes that follow on those of a part.
+    Five,
+    /// Half a byte each for the upper bits, and two below them.
+    Six,
+    /// A byte each, of at most six bits.
+    Small,
     /// A byte each, less 128.
     Eight,
+}
+
+impl Kind {
+    /// Bits of a weight in memory.
+    pub fn bits(self) -> usize {
+        match self {
+            Self::Four | Self::Uneven => 4,
+            Self::Five => 5,
+            Self::Six => 6,
+            Self::Small | Self::Eight => 8,
+        }
+    }
+
+    /// What its weights become when each is unpacked to a byte.
+    pub fn unpacked(self) -> Self {
+        match self {
+            Self::Uneven | Self::Eight => Self::Eight,
+            Self::Four | Self::Five | Self::Six | Self::Small => Self::Small,
+        }
+    }
+
+    /// Whether its weights are less than a byte each.
+    pub fn is_packed(self) -> bool {
+        self.bits() < 8
+    }
 }
 
 /// A tile of any size on the given lanes.
@@ -92,11 +128,12 @@ pub(super) unsafe fn run<L: Lanes>(kind: Kind, tile: &Tile) {
     // SAFETY: the caller's promise.
     unsafe {
         match kind {
-            Kind::Four => panels::<L, true, 8>(tile),
-            Kind::FourMin => panels::<L, true, 0>(tile),
-            Kind::FourAsBytes => panels::<L, false, 8>(tile),
-            Kind::FourMinAsBytes => panels::<L, false, 0>(tile),
-            Kind::Eight => panels::<L, false, 128>(tile),
+            Kind::Four => panels::<L, 4, false>(tile),
+            Kind::Uneven => panels::<L, 4, true>(tile),
+            Kind::Five => panels::<L, 5, false>(tile),
+            Kind::Six => panels::<L, 6, false>(tile),
+            Kind::Small => panels::<L, 8, false>(tile),
+            Kind::Eight => panels::<L, 8, true>(tile),
         }
     }
 }
@@ -104,15 +141,15 @@ pub(super) unsafe fn run<L: Lanes>(kind: Kind, tile: &Tile) {
 /// # Safety
 /// See [`Tile`].
 #[inline(always)]
-unsafe fn panels<L: Lanes, const FOUR: bool, const ZERO: i32>(tile: &Tile) {
+unsafe fn panels<L: Lanes, const BITS: usize, const SIGNED: bool>(tile: &Tile) {
     // SAFETY: the caller's promise.
     unsafe {
         if L::PANELS == 4 && tile.panels == 4 {
-            rows::<L, FOUR, ZERO, 4>(tile);
+            rows::<L, BITS, SIGNED, 4>(tile);
         } else {
             // No closure: it would be compiled without the instructions.
             for panel in 0..tile.panels {
-                rows::<L, FOUR, ZERO, 1>(&tile.panel(panel));
+                rows::<L, BITS, SIGNED, 1>(&tile.panel(panel));
             }
         }
     }
@@ -121,16 +158,16 @@ unsafe fn panels<L: Lanes, const FOUR: bool, const ZERO: i32>(tile: &Tile) {
 /// # Safety
 /// See [`Tile`].
 #[inline(always)]
-unsafe fn rows<L: Lanes, const FOUR: bool, const ZERO: i32, const P: usize>(tile: &Tile) {
+unsafe fn rows<L: Lanes, const BITS: usize, const SIGNED: bool, const P: usize>(tile: &Tile) {
     // SAFETY: the caller's promise.
     unsafe {
         match tile.rows {
-            1 => sized::<L, FOUR, ZERO, 1, P>(tile),
-            2 => sized::<L, FOUR, ZERO, 2, P>(tile),
-            3 => sized::<L, FOUR, ZERO, 3, P>(tile),
-            4 => sized::<L, FOUR, ZERO, 4, P>(tile),
-            5 if L::ROWS > 4 => sized::<L, FOUR, ZERO, 5, P>(tile),
-            6 if L::ROWS > 4 => sized::<L, FOUR, ZERO, 6, P>(tile),
+            1 => sized::<L, BITS, SIGNED, 1, P>(tile),
+            2 => sized::<L, BITS, SIGNED, 2, P>(tile),
+            3 => sized::<L, BITS, SIGNED, 3, P>(tile),
+            4 => sized::<L, BITS, SIGNED, 4, P>(tile),
+            5 if L::ROWS > 4 => sized::<L, BITS, SIGNED, 5, P>(tile),
+            6 if L::ROWS > 4 => sized::<L, BITS, SIGNED, 6, P>(tile),
             rows => unreachable!("a tile of {rows} rows"),
         }
     }
@@ -139,7 +176,7 @@ unsafe fn rows<L: Lanes, const FOUR: bool, const ZERO: i32, const P: usize>(tile
 /// # Safety
 /// See [`Tile`].
 #[inline(always)]
-unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn sized<L: Lanes, const BITS: usize, const SIGNED: bool, const R: usize, const P: usize>(tile: &Tile) {
     let Tile { x, w, .. } = *tile;
     let quads = tile.block / 4 / tile.parts;
     let mut kept = [[L::splat(0); P]; R];
@@ -159,25 +196,35 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
             until = if asks { tile.ahead.turns } else { until } - 1;
             let mut sums = [[L::splat(0); P]; R];
             for (r, sums) in sums.iter_mut().enumerate() {
-                *sums = [L::start::<ZERO>(*x.starts.add(r * x.parts_row + part)); P];
+                *sums = [L::start::<SIGNED>(*x.starts.add(r * x.parts_row + part)); P];
             }
             let values = x.values.add(part * quads * 4);
             if asks {
                 ask_scales::<P>(tile, part);
             }
-            if FOUR {
-                let weights = w.values.add(part * quads / 2 * 64);
+            if BITS < 8 {
+                let lines = part * quads * BITS / 8;
+                let weights = w.values.add(lines * 64);
+                let mut below = [L::splat(0); P];
                 for pair in 0..quads / 2 {
+                    if let Some(line) = line_below::<BITS>(quads, pair) {
+                        for (p, below) in below.iter_mut().enumerate() {
+                            *below = L::load(weights.add(p * w.values_panel + line * 64));
+                        }
+                        if asks {
+                            ask_values::<P>(tile, lines + line);
+                        }
+                    }
                     for half in 0..2 {
                         let mut columns = [L::splat(0); P];
                         for (p, columns) in columns.iter_mut().enumerate() {
                             let bytes = L::load(weights.add(p * w.values_panel + pair * 64));
-                            *columns = if half == 0 { L::low_nibbles(bytes) } else { L::high_nibbles(bytes) };
+                            *columns = quad::<L, BITS, SIGNED>(bytes, half, &mut below[p]);
                         }
-                        dots::<L, ZERO, R, P>(values.add((2 * pair + half) * 4), x.values_row, columns, &mut sums);
+                        dots::<L, SIGNED, R, P>(values.add((2 * pair + half) * 4), x.values_row, columns, &mut sums);
                     }
                     if asks {
-                        ask_values::<P>(tile, part * quads / 2 + pair);
+                        ask_values::<P>(tile, lines + pair);
                     }
                 }
             } else {
@@ -187,10 +234,11 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
                     for (p, columns) in columns.iter_mut().enumerate() {
                         *columns = L::load(weights.add(p * w.values_panel + quad * 64));
                     }
-                    dots::<L, ZERO, R, P>(values.add(quad * 4), x.values_row, columns, &mut sums);
-                    let line = part * quads + quad;
-                    if asks && line >> tile.ahead.doubled << tile.ahead.doubled == line {
-                        ask_values::<P>(tile, line >> tile.ahead.doubled);
+                    dots::<L, SIGNED, R, P>(values.add(quad * 4), x.values_row, columns, &mut sums);
+                    // A line of these bytes was so many bits of a line in memory: one that begins within them is asked for.
+                    let (bits, packed) = ((part * quads + quad) * tile.ahead.bits, tile.ahead.bits);
+                    if asks && bits % 8 < packed {
+                        ask_values::<P>(tile, bits / 8);
                     }
                 }
             }
@@ -205,12 +253,40 @@ unsafe fn sized<L: Lanes, const FOUR: bool, const ZERO: i32, const R: usize, con
     }
 }
 
+/// The line of a part that holds the lowest bits of the quads from this pair on, if it is the first that needs it.
+#[inline(always)]
+fn line_below<const BITS: usize>(quads: usize, pair: usize) -> Option<usize> {
+    let bits = 2 * pair * (BITS - 4);
+    (BITS > 4 && bits.is_multiple_of(8)).then_some(quads / 2 + bits / 8)
+}
+
+/// Four inputs of each output as bytes: the low (0) or the high (1) halves of `bytes`, and beneath them what `below` has
+/// lowest, which is moved on.
+#[inline(always)]
+fn quad<L: Lanes, const BITS: usize, const SIGNED: bool>(
+    bytes: L::Vector,
+    half: usize,
+    below: &mut L::Vector,
+) -> L::Vector {
+    let room = BITS as u32 - 4;
+    let upper = if half == 0 { L::low_nibbles(bytes, room) } else { L::high_nibbles(bytes, room) };
+    if SIGNED {
+        return L::choose(&STEPS, upper);
+    }
+    if room == 0 {
+        return upper;
+    }
+    let all = L::with_low(upper, *below, room);
+    *below = L::move_down(*below, room);
+    all
+}
+
 /// Adds the products of four inputs of each row with four of each output.
 ///
 /// # Safety
 /// Four bytes of each row must be readable.
 #[inline(always)]
-unsafe fn dots<L: Lanes, const ZERO: i32, const R: usize, const P: usize>(
+unsafe fn dots<L: Lanes, const SIGNED: bool, const R: usize, const P: usize>(
     values: *const i8,
     row: usize,
     columns: [L::Vector; P],
@@ -220,7 +296,7 @@ unsafe fn dots<L: Lanes, const ZERO: i32, const R: usize, const P: usize>(
         // SAFETY: the caller's promise.
         let quad = L::splat(unsafe { values.add(r * row).cast::<i32>().read_unaligned() });
         for (sum, columns) in sums.iter_mut().zip(columns) {
-            *sum = L::dot::<ZERO>(columns, quad, *sum);
+            *sum = L::dot::<SIGNED>(columns, quad, *sum);
         }
     }
 }
@@ -340,18 +416,46 @@ impl Weights {
     }
 }
 
-/// Half bytes to bytes: `bytes` vectors of 64 each become two.
+/// Parts of a panel, of so many quads each, to bytes.
 ///
 /// # Safety
-/// So many bytes must be readable, and twice as many writable.
+/// All parts must be readable, and as many bytes writable as they have values.
 #[inline(always)]
-pub(super) unsafe fn unpack<L: Lanes>(from: *const u8, vectors: usize, to: *mut u8) {
-    for vector in 0..vectors {
+unsafe fn unpack<L: Lanes>(kind: Kind, from: *const u8, [parts, quads]: [usize; 2], to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match kind {
+            Kind::Four => unpack_bits::<L, 4, false>(from, [parts, quads], to),
+            Kind::Uneven => unpack_bits::<L, 4, true>(from, [parts, quads], to),
+            Kind::Five => unpack_bits::<L, 5, false>(from, [parts, quads], to),
+            Kind::Six => unpack_bits::<L, 6, false>(from, [parts, quads], to),
+            Kind::Small | Kind::Eight => from.copy_to_nonoverlapping(to, parts * quads * 64),
+        }
+    }
+}
+
+/// # Safety
+/// See [`unpack`].
+#[inline(always)]
+unsafe fn unpack_bits<L: Lanes, const BITS: usize, const SIGNED: bool>(
+    from: *const u8,
+    [parts, quads]: [usize; 2],
+    to: *mut u8,
+) {
+    for part in 0..parts {
         // SAFETY: the caller's promise.
         unsafe {
-            let bytes = L::load(from.add(vector * 64));
-            L::store(L::low_nibbles(bytes), to.add(vector * 128));
-            L::store(L::high_nibbles(bytes), to.add(vector * 128 + 64));
+            let (from, to) = (from.add(part * quads * BITS / 8 * 64), to.add(part * quads * 64));
+            let mut below = L::splat(0);
+            for pair in 0..quads / 2 {
+                if let Some(line) = line_below::<BITS>(quads, pair) {
+                    below = L::load(from.add(line * 64));
+                }
+                let bytes = L::load(from.add(pair * 64));
+                for half in 0..2 {
+                    L::store(quad::<L, BITS, SIGNED>(bytes, half, &mut below), to.add((2 * pair + half) * 64));
+                }
+            }
         }
     }
 }
@@ -372,9 +476,9 @@ macro_rules! compiled {
             /// # Safety
             /// See [`super::unpack`]; the machine must have the instructions.
             $(#[target_feature(enable = $features)])?
-            pub unsafe fn unpack(from: *const u8, vectors: usize, to: *mut u8) {
+            pub unsafe fn unpack(kind: Kind, from: *const u8, parts: [usize; 2], to: *mut u8) {
                 // SAFETY: the caller's promise.
-                unsafe { super::unpack::<$lanes>(from, vectors, to) }
+                unsafe { super::unpack::<$lanes>(kind, from, parts, to) }
             }
         }
     };
@@ -391,7 +495,7 @@ compiled!(avx2, super::super::x86::Narrow, "avx2,fma,f16c");
 #[derive(Clone, Copy)]
 pub(super) struct Functions {
     pub tile: unsafe fn(Kind, &Tile),
-    pub unpack: unsafe fn(*const u8, usize, *mut u8),
+    pub unpack: unsafe fn(Kind, *const u8, [usize; 2], *mut u8),
     /// Rows of the largest tile.
     pub rows: usize,
 }

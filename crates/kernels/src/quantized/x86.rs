@@ -8,6 +8,13 @@ use std::arch::x86_64::*;
 
 use super::lanes::Lanes;
 
+/// By how much to shift: known when compiled, everywhere here.
+#[inline(always)]
+fn count(bits: u32) -> __m128i {
+    // SAFETY: every x86-64 has SSE2.
+    unsafe { _mm_cvtsi32_si128(bits as i32) }
+}
+
 /// The upper half of 32 bits.
 const UPPER: i32 = 0xFFFF_0000_u32 as i32;
 
@@ -34,15 +41,27 @@ impl<const VNNI: bool, const BF16: bool> Lanes for Wide<VNNI, BF16> {
         unsafe { _mm512_storeu_si512(to.cast(), vector) }
     }
     #[inline(always)]
-    fn low_nibbles(bytes: __m512i) -> __m512i {
-        unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
+    fn low_nibbles(bytes: __m512i, up: u32) -> __m512i {
+        unsafe { _mm512_and_si512(_mm512_sll_epi16(bytes, count(up)), _mm512_set1_epi8(15 << up)) }
     }
     #[inline(always)]
-    fn high_nibbles(bytes: __m512i) -> __m512i {
-        unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), _mm512_set1_epi8(15)) }
+    fn high_nibbles(bytes: __m512i, up: u32) -> __m512i {
+        unsafe { _mm512_and_si512(_mm512_srl_epi16(bytes, count(4 - up)), _mm512_set1_epi8(15 << up)) }
     }
     #[inline(always)]
-    fn dot<const ZERO: i32>(weights: __m512i, activations: __m512i, sum: __m512i) -> __m512i {
+    fn with_low(upper: __m512i, below: __m512i, bits: u32) -> __m512i {
+        unsafe { _mm512_or_si512(upper, _mm512_and_si512(below, _mm512_set1_epi8((1 << bits) - 1))) }
+    }
+    #[inline(always)]
+    fn move_down(bytes: __m512i, bits: u32) -> __m512i {
+        unsafe { _mm512_srl_epi16(bytes, count(bits)) }
+    }
+    #[inline(always)]
+    fn choose(among: &[u8; 16], bytes: __m512i) -> __m512i {
+        unsafe { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(among.as_ptr().cast())), bytes) }
+    }
+    #[inline(always)]
+    fn dot<const SIGNED: bool>(weights: __m512i, activations: __m512i, sum: __m512i) -> __m512i {
         unsafe {
             if VNNI {
                 return _mm512_dpbusd_epi32(sum, weights, activations);
@@ -56,7 +75,7 @@ impl<const VNNI: bool, const BF16: bool> Lanes for Wide<VNNI, BF16> {
         }
     }
     #[inline(always)]
-    fn start<const ZERO: i32>(correction: i32) -> __m512i {
+    fn start<const SIGNED: bool>(correction: i32) -> __m512i {
         Self::splat(correction)
     }
     #[inline(always)]
@@ -133,18 +152,31 @@ impl Lanes for Narrow {
         }
     }
     #[inline(always)]
-    fn low_nibbles(bytes: Self::Vector) -> Self::Vector {
-        both!(v = bytes; _mm256_and_si256(v, _mm256_set1_epi8(15)))
+    fn low_nibbles(bytes: Self::Vector, up: u32) -> Self::Vector {
+        both!(v = bytes; _mm256_and_si256(_mm256_sll_epi16(v, count(up)), _mm256_set1_epi8(15 << up)))
     }
     #[inline(always)]
-    fn high_nibbles(bytes: Self::Vector) -> Self::Vector {
-        both!(v = bytes; _mm256_and_si256(_mm256_srli_epi16::<4>(v), _mm256_set1_epi8(15)))
+    fn high_nibbles(bytes: Self::Vector, up: u32) -> Self::Vector {
+        both!(v = bytes; _mm256_and_si256(_mm256_srl_epi16(v, count(4 - up)), _mm256_set1_epi8(15 << up)))
     }
-    /// Products of bytes come in pairs as 16 bits: at most 2 · 15 · 127, or 2 · 128 · 127 of magnitudes, which fit.
     #[inline(always)]
-    fn dot<const ZERO: i32>(weights: Self::Vector, activations: Self::Vector, sum: Self::Vector) -> Self::Vector {
+    fn with_low(upper: Self::Vector, below: Self::Vector, bits: u32) -> Self::Vector {
+        both!(u = upper, b = below; _mm256_or_si256(u, _mm256_and_si256(b, _mm256_set1_epi8((1 << bits) - 1))))
+    }
+    #[inline(always)]
+    fn move_down(bytes: Self::Vector, bits: u32) -> Self::Vector {
+        both!(v = bytes; _mm256_srl_epi16(v, count(bits)))
+    }
+    #[inline(always)]
+    fn choose(among: &[u8; 16], bytes: Self::Vector) -> Self::Vector {
+        let among = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(among.as_ptr().cast())) };
+        both!(v = bytes; _mm256_shuffle_epi8(among, v))
+    }
+    /// Products of bytes come in pairs as 16 bits: at most 2 · 63 · 127, or 2 · 128 · 127 of magnitudes, which fit.
+    #[inline(always)]
+    fn dot<const SIGNED: bool>(weights: Self::Vector, activations: Self::Vector, sum: Self::Vector) -> Self::Vector {
         both!(w = weights, a = activations, s = sum; {
-            let pairs = if ZERO == 128 {
+            let pairs = if SIGNED {
                 let signed = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
                 _mm256_maddubs_epi16(_mm256_abs_epi8(signed), _mm256_sign_epi8(a, signed))
             } else {
@@ -154,8 +186,8 @@ impl Lanes for Narrow {
         })
     }
     #[inline(always)]
-    fn start<const ZERO: i32>(correction: i32) -> Self::Vector {
-        Self::splat(if ZERO == 128 { 0 } else { correction })
+    fn start<const SIGNED: bool>(correction: i32) -> Self::Vector {
+        Self::splat(if SIGNED { 0 } else { correction })
     }
     #[inline(always)]
     fn to_floats(integers: Self::Vector) -> Self::Vector {

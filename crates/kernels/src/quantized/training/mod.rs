@@ -271,7 +271,7 @@ impl Product<'_> {
                     parts: 1,
                     x: self.a.activations(rows.start + from, start),
                     w: self.b.weights(first, start),
-                    ahead: Ahead { w: self.b.weights(next.0, next.1), doubled: 0, turn: tile, turns: tiles },
+                    ahead: Ahead { w: self.b.weights(next.0, next.1), bits: 8, turn: tile, turns: tiles },
                     c: c.wrapping_add(from * c_row),
                     c_row,
                     from_c: self.accumulate == Accumulate::Add || start > 0,
