@@ -83,3 +83,29 @@ pub fn describe(memory: &StepMemory) -> String {
         mb(memory.process),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_holds_beside_tensors_counts() {
+        const MIB: usize = 1 << 20;
+        if resident_bytes().is_none() {
+            return;
+        }
+        let before = held_by_others();
+        let own = vec![1u8; 256 * MIB];
+        let tensors = storage::Buffer::zeroed(32 * MIB);
+        let more = held_by_others().saturating_sub(before);
+        assert!(more > 192 * MIB as u64 && more < 320 * MIB as u64, "{more} bytes of {}", own.len() + tensors.len() * 4);
+    }
+
+    #[test]
+    fn a_run_in_a_process_that_holds_much_is_planned_beside_it() {
+        let alone = StepMemory { weights: 7, process: 1 << 20, ..StepMemory::default() };
+        assert!(alone.beside(1 << 30).total() >= 7 + (1 << 30));
+        let large = StepMemory { process: 1 << 30, ..alone };
+        assert_eq!(large.beside(1 << 10), large);
+    }
+}

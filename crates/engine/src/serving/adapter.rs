@@ -1,7 +1,7 @@
 //! Low-rank adapters laid out for the executor.
 //!
 //! An adapter adds `b · a · x` to the outputs of a linear map. Maps that share an input have their `a`s side by side in
-//! one packed matrix, so that the input is read once for all of them; each map's `b` goes on from the outputs that are
+//! one matrix, so that the input is read once for all of them; each map's `b`, packed, goes on from the outputs that are
 //! there. Both products are those of [`luban_kernels::matmul`], whatever the format of the model's own weights, so a
 //! row's bits depend on its own row and adapter only.
 
@@ -31,9 +31,9 @@ pub struct ServingAdapter {
 #[derive(Debug)]
 pub(super) struct Group {
     inputs: usize,
-    /// All ranks together.
+    /// All ranks together, and columns of zeros up to where products of few rows read the matrix as it lies.
     inner: usize,
-    /// The `a`s side by side, packed: inputs × inner.
+    /// The `a`s side by side: inputs × inner.
     a: Buffer<f32>,
     parts: Vec<Part>,
 }
@@ -148,9 +148,12 @@ fn check(name: &str, low_rank: &LowRank, matrix: &Matrix) -> Result<()> {
 
 impl Group {
     fn pack(inputs: usize, found: &[(usize, &LowRank)], outputs: impl Fn(usize) -> usize) -> Self {
-        // Rows of the `a`s one below the other are columns of their packed matrix side by side.
-        let rows: Vec<f32> = found.iter().flat_map(|(_, low_rank)| &low_rank.a).copied().collect();
-        let inner = rows.len() / inputs;
+        let inner = matmul::columns_in_place(found.iter().map(|(_, low_rank)| low_rank.rank).sum());
+        let mut a = Buffer::zeroed(inputs * inner);
+        let rows = found.iter().flat_map(|(_, low_rank)| low_rank.a.chunks_exact(inputs));
+        for (column, row) in rows.enumerate() {
+            a[column..].iter_mut().step_by(inner).zip(row).for_each(|(to, &number)| *to = number);
+        }
         let mut end = 0;
         let part = |&(map, low_rank): &(usize, &LowRank)| {
             let columns = end..end + low_rank.rank;
@@ -159,7 +162,7 @@ impl Group {
             Part { map, columns, outputs, b: packed(&low_rank.b, outputs, low_rank.rank) }
         };
         let parts = found.iter().map(part).collect();
-        Self { inputs, inner, a: packed(&rows, inner, inputs), parts }
+        Self { inputs, inner, a, parts }
     }
 
     fn bytes(&self) -> u64 {
@@ -171,9 +174,9 @@ impl Group {
     pub(super) fn add(&self, rows: &Range<usize>, input: &Rows, outputs: &mut [Rows], memory: &Memory) {
         let count = rows.len();
         let mut inner = memory.rows(count, self.inner);
-        let shape = Shape { rows: count, inputs: self.inputs, outputs: self.inner };
         let x = &input.values()[rows.start * self.inputs..rows.end * self.inputs];
-        matmul::matmul_packed(x, &self.a, shape, None, inner.values_mut(), Accumulate::Overwrite);
+        let (x, a) = (MatRef::row_major(x, count, self.inputs), MatRef::row_major(&self.a, self.inputs, self.inner));
+        matmul::matmul(x, a, inner.values_mut(), Accumulate::Overwrite);
         for Part { map, columns, outputs: width, b } in &self.parts {
             let rank = columns.len();
             let own = (rank < self.inner).then(|| columns_of(&inner, columns, memory));

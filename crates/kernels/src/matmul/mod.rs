@@ -141,9 +141,18 @@ pub fn matmul_bias(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accu
 /// Whether tiles read B where it lies: so few rows of A do not repay packing it, its rows fill whole vectors, and they are
 /// not whole KiB apart, of which the caches keep few.
 fn is_read_in_place(rows: usize, b: MatRef<'_>) -> bool {
-    const KIB: usize = 1024 / size_of::<f32>();
     rows <= ROWS_FEW && b.col_stride == 1 && b.cols.is_multiple_of(LANES) && !b.row_stride.is_multiple_of(KIB)
 }
+
+/// The fewest columns, not fewer than these, that let [`matmul`] read a row-major B where it lies for few rows of A: worth
+/// it for a matrix that is multiplied often, and too narrow for the panels of [`pack`].
+pub fn columns_in_place(columns: usize) -> usize {
+    let whole = columns.next_multiple_of(LANES);
+    if whole.is_multiple_of(KIB) { whole + LANES } else { whole }
+}
+
+/// Floats of a KiB.
+const KIB: usize = 1024 / size_of::<f32>();
 
 /// The product with a matrix that is not packed.
 fn product_in_place(a: MatRef<'_>, b: MatRef<'_>, c: &mut [f32], accumulate: Accumulate) {

@@ -158,3 +158,18 @@ fn sizes_that_disagree_are_refused() {
 fn sizes_that_overflow_are_refused() {
     MatRef::row_major(&[0.0; 0], usize::MAX / 2 + 1, 2);
 }
+
+#[test]
+fn narrow_factors_of_few_rows_are_read_where_they_lie() {
+    let numbers = random(1, 512 * 512);
+    let of = |rows: usize, columns: usize| MatRef::row_major(&numbers[..rows * columns], rows, columns);
+    assert!(is_read_in_place(1, of(300, 48)) && is_read_in_place(ROWS_FEW, of(48, 192)));
+    for columns in [1, 16, 24, 250, 256, 300] {
+        let fitting = columns_in_place(columns);
+        assert!(fitting >= columns && is_read_in_place(8, of(2, fitting)), "{columns} columns: {fitting}");
+    }
+    let (many, ragged, whole_kib) = ((ROWS_FEW + 1, of(48, 192)), (8, of(48, 200)), (8, of(48, 512)));
+    for (rows, b) in [many, ragged, whole_kib, (8, of(192, 48).transposed())] {
+        assert!(!is_read_in_place(rows, b), "{rows} rows times {:?}", b.shape());
+    }
+}
