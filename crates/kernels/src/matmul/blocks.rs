@@ -318,12 +318,9 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
 }
 
 /// Packs rows of A in tiles of six: `[tile][k][6]`. The last tile's missing rows stay as they are: none reads them.
-#[inline(always)]
 fn pack_rows<A: Number>(a: MatRef<'_, A>, packed: &mut [f32]) {
     /// Columns of A at a time, so that what the tiles share of them stays in the first cache.
     const COLUMNS: usize = 64;
-    /// Numbers that are copied at once where they lie side by side: a vector, whose end the next six will replace.
-    const VECTOR: usize = 8;
     let (rows, k) = a.shape();
     for start in (0..k).step_by(COLUMNS) {
         let columns = start..k.min(start + COLUMNS);
@@ -338,11 +335,11 @@ fn pack_rows<A: Number>(a: MatRef<'_, A>, packed: &mut [f32]) {
         for (tile, out) in packed.chunks_exact_mut(TILE_ROWS * k).enumerate() {
             let first = tile * TILE_ROWS;
             let rows = TILE_ROWS.min(rows - first);
-            for t in columns.clone() {
+            let (out, _) = out[columns.start * TILE_ROWS..columns.end * TILE_ROWS].as_chunks_mut::<TILE_ROWS>();
+            for (t, out) in columns.clone().zip(out) {
                 let from = &a.data[first * a.row_stride + t * a.col_stride..];
-                let out = &mut out[t * TILE_ROWS..];
-                match (from.first_chunk::<VECTOR>(), out.first_chunk_mut::<VECTOR>()) {
-                    (Some(from), Some(out)) if a.row_stride == 1 => *out = from.map(A::to_f32),
+                match from.first_chunk::<TILE_ROWS>() {
+                    Some(six) if a.row_stride == 1 => *out = six.map(A::to_f32),
                     _ => (0..rows).for_each(|r| out[r] = from[r * a.row_stride].to_f32()),
                 }
             }

@@ -1,9 +1,9 @@
 //! The packed layout of B: panels of 64 columns, each `[inputs][64]`, the last one padded with zeros.
 
 use super::MatRef;
-use super::tile::{CACHE_LINE, PANEL};
+use super::tile::PANEL;
 use crate::pool::{SharedMut, parallel_ranges};
-use crate::simd::{Transpose, dispatch, prefetch};
+use crate::simd::{Transpose, dispatch};
 
 /// Rows of B in one unit of packing work.
 const SLAB: usize = 128;
@@ -61,12 +61,7 @@ pub(crate) fn pieces<T: Send>(inputs: usize, outputs: usize, packed: &mut [T], f
 }
 
 fn copy_rows(from: &[f32], stride: usize, columns: usize, out: &mut [f32]) {
-    /// Rows that are asked for ahead: pieces of far rows are a stream that the hardware does not foresee.
-    const AHEAD: usize = 12;
     for (i, row) in out.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-        for column in (0..columns).step_by(CACHE_LINE / size_of::<f32>()) {
-            prefetch(from.as_ptr().wrapping_add((i + AHEAD) * stride + column));
-        }
         let from = &from[i * stride..];
         match from.first_chunk::<PANEL>() {
             Some(whole) if columns == PANEL => *row = *whole,
