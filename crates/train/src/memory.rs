@@ -98,7 +98,11 @@ mod tests {
         let own = vec![1u8; 256 * MIB];
         let tensors = storage::Buffer::zeroed(32 * MIB);
         let more = held_by_others().saturating_sub(before);
-        assert!(more > 192 * MIB as u64 && more < 320 * MIB as u64, "{more} bytes of {}", own.len() + tensors.len() * 4);
+        assert!(
+            more > 192 * MIB as u64 && more < 320 * MIB as u64,
+            "{more} bytes of {}",
+            own.len() + tensors.len() * 4
+        );
     }
 
     #[test]

@@ -261,27 +261,36 @@ impl Shared {
 /// Writes one output's values into its panel, whose bytes of this output are still zero.
 fn put_values(layout: Layout, column: &[Block], lane: usize, to: &mut [u8]) {
     let (kind, zero, at) = (layout.kind(), layout.zero(), lane * 4);
-    let mut quads = column.iter().flat_map(|block| block.values.as_chunks::<4>().0);
-    let mut next = || match quads.next() {
-        Some(quad) if kind == Kind::Uneven => quad.map(step),
-        quad => quad.unwrap_or(&[0; 4]).map(|value| (value as u8).wrapping_add(zero)),
+    let bytes = |block: &Block| match kind {
+        Kind::Uneven => block.values.map(step),
+        _ => block.values.map(|value| (value as u8).wrapping_add(zero)),
     };
+    let lines = to.as_chunks_mut::<64>().0;
     if !kind.is_packed() {
-        to.chunks_exact_mut(64).for_each(|line| line[at..][..4].copy_from_slice(&next()));
+        for (block, lines) in column.iter().zip(lines.chunks_exact_mut(BLOCK / 4)) {
+            for (quad, line) in bytes(block).as_chunks::<4>().0.iter().zip(lines) {
+                line[at..][..4].copy_from_slice(quad);
+            }
+        }
         return;
     }
-    let room = kind.bits() - 4;
-    for part in to.chunks_exact_mut(layout.quads() * kind.bits() / 8 * 64) {
-        let (halves, below) = part.split_at_mut(layout.quads() / 2 * 64);
-        for (pair, line) in halves.chunks_exact_mut(64).enumerate() {
-            let (low, high) = (next(), next());
-            let bytes: [u8; 4] = std::array::from_fn(|i| (low[i] >> room) & 15 | (high[i] >> room) << 4);
-            line[at..][..4].copy_from_slice(&bytes);
+    // Four bytes at once: their upper halves, and what is below these.
+    let (quads, room) = (layout.quads(), kind.bits() - 4);
+    let (half, below) = (0x0F0F_0F0F, 0x0101_0101 * ((1 << room) - 1));
+    let (mut part, mut quad) = (0, 0);
+    for block in column {
+        for [low, high] in bytes(block).as_chunks::<4>().0.as_chunks::<2>().0 {
+            let [low, high] = [low, high].map(|quad| u32::from_le_bytes(*quad));
+            let upper = (low >> room) & half | ((high >> room) & half) << 4;
+            lines[part + quad / 2][at..][..4].copy_from_slice(&upper.to_le_bytes());
             if room > 0 {
-                let bit = 2 * pair * room;
-                let bits = |i: usize| (low[i] & ((1 << room) - 1)) | (high[i] & ((1 << room) - 1)) << room;
-                let line = &mut below[bit / 8 * 64 + at..][..4];
-                line.iter_mut().enumerate().for_each(|(i, to)| *to |= bits(i) << (bit % 8));
+                let lower = (low & below | (high & below) << room) << (quad * room % 8);
+                let line = &mut lines[part + quads / 2 + quad * room / 8][at..][..4];
+                line.iter_mut().zip(lower.to_le_bytes()).for_each(|(to, bits)| *to |= bits);
+            }
+            quad += 2;
+            if quad == quads {
+                (part, quad) = (part + quads * kind.bits() / 8, 0);
             }
         }
     }
@@ -289,7 +298,15 @@ fn put_values(layout: Layout, column: &[Block], lane: usize, to: &mut [u8]) {
 
 /// Which of the uneven steps a value is. Values that are none have scales of zero: they fill up a panel or a block.
 fn step(value: i8) -> u8 {
-    UNEVEN_STEPS.iter().position(|&step| step == value).unwrap_or(0) as u8
+    const STEPS: [u8; 256] = {
+        let (mut steps, mut at) = ([0; 256], 0);
+        while at < UNEVEN_STEPS.len() {
+            steps[UNEVEN_STEPS[at] as u8 as usize] = at as u8;
+            at += 1;
+        }
+        steps
+    };
+    STEPS[usize::from(value as u8)]
 }
 
 /// A power of two by which an output's scales and minima are divided so that fp16 holds them well: one where fp16 holds
