@@ -177,8 +177,7 @@ unsafe fn rows<L: Lanes, const BITS: usize, const SIGNED: bool, const P: usize>(
 /// See [`Tile`].
 #[inline(always)]
 unsafe fn sized<L: Lanes, const BITS: usize, const SIGNED: bool, const R: usize, const P: usize>(tile: &Tile) {
-    let Tile { x, w, .. } = *tile;
-    let quads = tile.block / 4 / tile.parts;
+    let x = tile.x;
     let mut kept = [[L::splat(0); P]; R];
     let mut floats = &mut kept;
     // SAFETY: the caller's promise.
@@ -198,49 +197,13 @@ unsafe fn sized<L: Lanes, const BITS: usize, const SIGNED: bool, const R: usize,
             for (r, sums) in sums.iter_mut().enumerate() {
                 *sums = [L::start::<SIGNED>(*x.starts.add(r * x.parts_row + part)); P];
             }
-            let values = x.values.add(part * quads * 4);
             if asks {
                 ask_scales::<P>(tile, part);
             }
             if BITS < 8 {
-                let lines = part * quads * BITS / 8;
-                let weights = w.values.add(lines * 64);
-                let mut below = [L::splat(0); P];
-                for pair in 0..quads / 2 {
-                    if let Some(line) = line_below::<BITS>(quads, pair) {
-                        for (p, below) in below.iter_mut().enumerate() {
-                            *below = L::load(weights.add(p * w.values_panel + line * 64));
-                        }
-                        if asks {
-                            ask_values::<P>(tile, lines + line);
-                        }
-                    }
-                    for half in 0..2 {
-                        let mut columns = [L::splat(0); P];
-                        for (p, columns) in columns.iter_mut().enumerate() {
-                            let bytes = L::load(weights.add(p * w.values_panel + pair * 64));
-                            *columns = quad::<L, BITS, SIGNED>(bytes, half, &mut below[p]);
-                        }
-                        dots::<L, SIGNED, R, P>(values.add((2 * pair + half) * 4), x.values_row, columns, &mut sums);
-                    }
-                    if asks {
-                        ask_values::<P>(tile, lines + pair);
-                    }
-                }
+                packed_part::<L, BITS, SIGNED, R, P>(tile, part, asks, &mut sums);
             } else {
-                let weights = w.values.add(part * quads * 64);
-                for quad in 0..quads {
-                    let mut columns = [L::splat(0); P];
-                    for (p, columns) in columns.iter_mut().enumerate() {
-                        *columns = L::load(weights.add(p * w.values_panel + quad * 64));
-                    }
-                    dots::<L, SIGNED, R, P>(values.add(quad * 4), x.values_row, columns, &mut sums);
-                    // A line of these bytes was so many bits of a line in memory: one that begins within them is asked for.
-                    let (bits, packed) = ((part * quads + quad) * tile.ahead.bits, tile.ahead.bits);
-                    if asks && bits % 8 < packed {
-                        ask_values::<P>(tile, bits / 8);
-                    }
-                }
+                part_of_bytes::<L, SIGNED, R, P>(tile, part, asks, &mut sums);
             }
             if R * P > L::SUMS {
                 // They do not fit the registers beside the whole sums: better in memory on purpose, lined up and touched
@@ -250,6 +213,77 @@ unsafe fn sized<L: Lanes, const BITS: usize, const SIGNED: bool, const R: usize,
             scale::<L, R, P>(tile, part, sums, floats);
         }
         finish::<L, R, P>(tile, floats);
+    }
+}
+
+/// Adds the products of a part whose weights are less than a byte each.
+///
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+unsafe fn packed_part<L: Lanes, const BITS: usize, const SIGNED: bool, const R: usize, const P: usize>(
+    tile: &Tile,
+    part: usize,
+    asks: bool,
+    sums: &mut [[L::Vector; P]; R],
+) {
+    let (Tile { x, w, .. }, quads) = (*tile, tile.quads());
+    let lines = part * quads * BITS / 8;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (values, weights) = (x.values.add(part * quads * 4), w.values.add(lines * 64));
+        let mut below = [L::splat(0); P];
+        for pair in 0..quads / 2 {
+            if let Some(line) = line_below::<BITS>(quads, pair) {
+                for (p, below) in below.iter_mut().enumerate() {
+                    *below = L::load(weights.add(p * w.values_panel + line * 64));
+                }
+                if asks {
+                    ask_values::<P>(tile, lines + line);
+                }
+            }
+            for half in 0..2 {
+                let mut columns = [L::splat(0); P];
+                for (p, columns) in columns.iter_mut().enumerate() {
+                    let bytes = L::load(weights.add(p * w.values_panel + pair * 64));
+                    *columns = quad::<L, BITS, SIGNED>(bytes, half, &mut below[p]);
+                }
+                dots::<L, SIGNED, R, P>(values.add((2 * pair + half) * 4), x.values_row, columns, sums);
+            }
+            if asks {
+                ask_values::<P>(tile, lines + pair);
+            }
+        }
+    }
+}
+
+/// Adds the products of a part whose weights are bytes.
+///
+/// # Safety
+/// See [`Tile`].
+#[inline(always)]
+unsafe fn part_of_bytes<L: Lanes, const SIGNED: bool, const R: usize, const P: usize>(
+    tile: &Tile,
+    part: usize,
+    asks: bool,
+    sums: &mut [[L::Vector; P]; R],
+) {
+    let (Tile { x, w, .. }, quads) = (*tile, tile.quads());
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (values, weights) = (x.values.add(part * quads * 4), w.values.add(part * quads * 64));
+        for quad in 0..quads {
+            let mut columns = [L::splat(0); P];
+            for (p, columns) in columns.iter_mut().enumerate() {
+                *columns = L::load(weights.add(p * w.values_panel + quad * 64));
+            }
+            dots::<L, SIGNED, R, P>(values.add(quad * 4), x.values_row, columns, sums);
+            // A line of these bytes was so many bits of a line in memory: one that begins within them is asked for.
+            let (bits, packed) = ((part * quads + quad) * tile.ahead.bits, tile.ahead.bits);
+            if asks && bits % 8 < packed {
+                ask_values::<P>(tile, bits / 8);
+            }
+        }
     }
 }
 
@@ -387,6 +421,12 @@ fn ask_scales<const P: usize>(tile: &Tile, part: usize) {
 }
 
 impl Tile {
+    /// Quads of inputs of a part.
+    #[inline(always)]
+    fn quads(&self) -> usize {
+        self.block / 4 / self.parts
+    }
+
     /// The tile of one of its panels.
     ///
     /// # Safety
