@@ -7,7 +7,9 @@
 //! The lane types are private to this module and come into being only below [`dispatch`], after detection. That is
 //! why arithmetic on them is safe.
 
+mod kernel;
 mod math;
+mod prefetch;
 mod reduce;
 mod scalar;
 mod transpose;
@@ -16,10 +18,11 @@ mod x86;
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::cpu;
 use crate::matmul::tile::{Tile, TilePairs};
 
+pub(crate) use kernel::{Kernel, dispatch};
 pub(crate) use math::{Math, erf, exp_flushed, ln};
+pub(crate) use prefetch::{prefetch, prefetch_second};
 pub(crate) use reduce::{dot, largest, sum};
 pub(crate) use transpose::Transpose;
 
@@ -161,51 +164,6 @@ pub(crate) trait Simd:
     /// # Safety
     /// See [`TilePairs`].
     unsafe fn tile_pairs(tile: TilePairs);
-}
-
-/// Asks for a line of memory, which may be any address; a hint, where the machine takes it.
-#[inline(always)]
-pub(crate) fn prefetch(from: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    x86::prefetch(from);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
-}
-
-/// As [`prefetch`], into the second cache.
-#[inline(always)]
-pub(crate) fn prefetch_second(from: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    x86::prefetch_second(from);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
-}
-
-/// A computation that [`dispatch`] runs with the lanes of the instruction set at hand.
-pub(crate) trait Kernel {
-    /// What it gives.
-    type Output;
-    /// Whether it gains by the instructions for bf16 pairs, and so is compiled with them too.
-    const BF16: bool = false;
-    /// The computation. Implementations must be `#[inline(always)]`.
-    fn run<S: Simd>(self) -> Self::Output;
-}
-
-/// Runs the kernel with the instruction set in use on this thread.
-#[inline]
-pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    match cpu::isa() {
-        // SAFETY: `isa` gives only what this machine can run.
-        #[cfg(target_arch = "x86_64")]
-        cpu::Isa::Avx512Bf16 | cpu::Isa::Avx512Bf16Fma if K::BF16 => unsafe { x86::run_avx512_bf16(kernel) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        cpu::Isa::Avx512Bf16 | cpu::Isa::Avx512Bf16Fma | cpu::Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        cpu::Isa::Avx2 => unsafe { x86::run_avx2(kernel) },
-        _ => kernel.run::<scalar::Scalar>(),
-    }
 }
 
 #[cfg(test)]
