@@ -265,3 +265,9 @@ fn formats_of_few_bits_take_as_many_in_memory() {
         assert!(held <= most * file, "{format}: {held} bytes for {file}");
     }
 }
+
+#[test]
+#[should_panic(expected = "parts of 16 inputs")]
+fn five_bits_in_parts_that_do_not_fill_vectors_are_refused() {
+    Weight::pack([16, 32], Layout { values: Values::Five, block: BLOCK, parts: 2 }, None, |_, _| {});
+}
