@@ -1,9 +1,9 @@
 """Holds the loss of every training step of luban against PyTorch's: same data, same first weights, f32.
 
-    curve.py [--families llama gpt2] [--steps 200] [--learning-rate 1e-3] [--warmup 10] [--control] [--keep DIR]
+    curve.py [--families llama gpt2] [--steps 200] [--learning-rate 1e-3] [--warmup 10] [--seed 7] [--control] [--keep DIR]
 
 For each family a model of about three million parameters with tied embeddings is made by transformers from a fixed
-seed and saved; the sources of this repository, byte by byte, are the tokens. PyTorch trains it in f32 with AdamW, the
+seed and saved; the sources of the pinned transformers package, byte by byte, are the tokens. PyTorch trains it in f32 with AdamW, the
 gradient clipped, warm-up and cosine; `luban bench curve` trains the saved model on the same tokens, in f32 and in
 bf16. A step's loss depends on all weights, so on everything that the steps before it did. A table goes to standard
 error, one JSON line a family to standard output; it ends with an error when the losses of any step differ by more than
@@ -22,10 +22,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import transformers
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from common import ROOT, luban, note, print_result
+from common import luban, note, print_result
 
 SEED = 7
 SEQUENCES, LENGTH = 4, 128
@@ -42,7 +43,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        tokens = source_tokens(args.steps)
+        tokens = source_tokens(args.steps, args.seed)
         save_file({"tokens": tokens}, folder / "tokens.safetensors")
         results = [compare(family, folder, tokens, schedule, args) for family in args.families]
     for result in results:
@@ -59,6 +60,7 @@ def parse_args():
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--tolerance", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the first weights and of the order of the data")
     parser.add_argument("--control", action="store_true", help="train with PyTorch in f64 too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave models, tokens and curves there")
     return parser.parse_args()
@@ -68,7 +70,7 @@ def parse_args():
 
 
 def compare(family, folder, tokens, schedule, args):
-    torch.manual_seed(SEED)
+    torch.manual_seed(args.seed)
     model = FAMILIES[family]()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     model.save_pretrained(folder / family)
@@ -183,15 +185,14 @@ def gpt2():
 FAMILIES = {"llama": llama, "gpt2": gpt2}
 
 
-def source_tokens(steps):
-    """The repository's Rust sources as bytes, cut into sequences: steps × sequences × (length + 1)."""
-    files = sorted((ROOT / "crates").glob("*/src/**/*.rs"))
-    wanted = steps * SEQUENCES * (LENGTH + 1)
+def source_tokens(steps, seed):
+    """The models of transformers as bytes, cut into sequences: steps × sequences × (length + 1)."""
+    files = sorted((Path(transformers.__file__).parent / "models").glob("*/modeling_*.py"))
     text = b"".join(file.read_bytes() for file in files)
-    assert len(text) >= wanted, f"{wanted} bytes are needed, the sources have {len(text)}"
-    # From all of them, not the first crates alone.
+    # From all of them, not the first models alone.
     stride = len(text) // (steps * SEQUENCES)
-    starts = torch.randperm(steps * SEQUENCES, generator=torch.Generator().manual_seed(SEED)) * stride
+    assert stride > LENGTH, f"{steps * SEQUENCES * (LENGTH + 1)} bytes are needed, the sources have {len(text)}"
+    starts = torch.randperm(steps * SEQUENCES, generator=torch.Generator().manual_seed(seed)) * stride
     cut = [list(text[start : start + LENGTH + 1]) for start in starts.tolist()]
     return torch.tensor(cut, dtype=torch.int32).view(steps, SEQUENCES, LENGTH + 1)
 

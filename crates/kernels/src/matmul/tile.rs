@@ -243,10 +243,10 @@ unsafe fn slices<S: Simd, B: Weight, const R: usize>(tile: Tile<B>) {
             let part = Tile { b: tile.b.add(done * LANES), c: tile.c.add(done * LANES), ..tile };
             // The guards are known to the compiler, and leave out what no register holds.
             match step {
-                4 if most >= 4 => fixed::<S, B, R, 4>(part),
-                3 if most >= 3 => fixed::<S, B, R, 3>(part),
-                2 if most >= 2 => fixed::<S, B, R, 2>(part),
-                _ => fixed::<S, B, R, 1>(part),
+                4 if most >= 4 => by_strides::<S, B, R, 4>(part),
+                3 if most >= 3 => by_strides::<S, B, R, 3>(part),
+                2 if most >= 2 => by_strides::<S, B, R, 2>(part),
+                _ => by_strides::<S, B, R, 1>(part),
             }
         }
         done += step;
@@ -282,10 +282,30 @@ fn prefetch_ahead<B, const R: usize, const L: usize>(tile: &Tile<B>, start: usiz
     }
 }
 
-/// `R` rows times `L` vectors, all in registers.
+/// Steps along k in one turn of a full tile's loop.
+const UNROLLED: usize = 4;
+
+/// A full tile whose B is packed has a loop of its own for each way in which its rows of A lie: strides that the compiler
+/// knows are parts of instructions, several steps to a turn, where others take an addition for each row and step.
+#[inline(always)]
+unsafe fn by_strides<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B>) {
+    let is_full = const { R == TILE_ROWS && L == vectors_beside::<S>(R) };
+    // SAFETY: the caller's promise, of the same tile.
+    unsafe {
+        match (tile.a_row, tile.a_k, tile.b_k) {
+            (1, TILE_ROWS, PANEL) if is_full => {
+                fixed::<S, B, R, L, UNROLLED>(Tile { a_row: 1, a_k: TILE_ROWS, b_k: PANEL, ..tile });
+            }
+            (_, 1, PANEL) if is_full => fixed::<S, B, R, L, UNROLLED>(Tile { a_k: 1, b_k: PANEL, ..tile }),
+            _ => fixed::<S, B, R, L, 1>(tile),
+        }
+    }
+}
+
+/// `R` rows times `L` vectors, all in registers; `U` steps along k at a time.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "indices keep the unrolled loops over registers plain")]
-unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B>) {
+unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize, const U: usize>(tile: Tile<B>) {
     let mut sums = [[S::splat(0.0); L]; R];
     // SAFETY: the caller promised the memory of A, B and C; wrapping steps past their ends are never followed.
     unsafe {
@@ -299,32 +319,56 @@ unsafe fn fixed<S: Simd, B: Weight, const R: usize, const L: usize>(tile: Tile<B
         let (mut a, mut b) = (tile.a, tile.b);
         for start in (0..tile.k).step_by(LANES) {
             prefetch_ahead::<B, R, L>(&tile, start);
-            for _ in start..tile.k.min(start + LANES) {
-                if L < PANEL / LANES {
-                    // Part of a panel is a stream with gaps, which the hardware follows badly.
-                    prefetch(b.wrapping_add(ROWS_AHEAD * tile.b_k).cast());
-                } else if tile.b_k != PANEL {
-                    for l in 0..L {
-                        prefetch(b.wrapping_add(ROWS_AHEAD * tile.b_k + l * LANES).cast());
-                    }
+            let steps = LANES.min(tile.k - start);
+            for _ in 0..steps / U {
+                for t in 0..U {
+                    step(&tile, a.wrapping_add(t * tile.a_k), b.wrapping_add(t * tile.b_k), &mut sums);
                 }
-                let mut columns = [S::splat(0.0); L];
-                for l in 0..L {
-                    columns[l] = B::load::<S>(b.add(l * LANES));
-                }
-                for r in 0..R {
-                    let x = S::splat(*a.add(r * tile.a_row));
-                    for l in 0..L {
-                        sums[r][l] = B::add_products(x, columns[l], sums[r][l]);
-                    }
-                }
-                a = a.wrapping_add(tile.a_k);
-                b = b.wrapping_add(tile.b_k);
+                (a, b) = (a.wrapping_add(U * tile.a_k), b.wrapping_add(U * tile.b_k));
+            }
+            for _ in 0..steps % U {
+                step(&tile, a, b, &mut sums);
+                (a, b) = (a.wrapping_add(tile.a_k), b.wrapping_add(tile.b_k));
             }
         }
         for r in 0..R {
             for l in 0..L {
                 sums[r][l].store(tile.c.add(r * tile.c_row + l * LANES));
+            }
+        }
+    }
+}
+
+/// One step along k: a number of each row of A, at `a` and below it, times a row of B.
+///
+/// # Safety
+/// See [`Tile`]; `a` and `b` are those of the step.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "indices keep the unrolled loops over registers plain")]
+unsafe fn step<S: Simd, B: Weight, const R: usize, const L: usize>(
+    tile: &Tile<B>,
+    a: *const f32,
+    b: *const B,
+    sums: &mut [[S; L]; R],
+) {
+    if L < PANEL / LANES {
+        // Part of a panel is a stream with gaps, which the hardware follows badly.
+        prefetch(b.wrapping_add(ROWS_AHEAD * tile.b_k).cast());
+    } else if tile.b_k != PANEL {
+        for l in 0..L {
+            prefetch(b.wrapping_add(ROWS_AHEAD * tile.b_k + l * LANES).cast());
+        }
+    }
+    let mut columns = [S::splat(0.0); L];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for l in 0..L {
+            columns[l] = B::load::<S>(b.add(l * LANES));
+        }
+        for r in 0..R {
+            let x = S::splat(*a.add(r * tile.a_row));
+            for l in 0..L {
+                sums[r][l] = B::add_products(x, columns[l], sums[r][l]);
             }
         }
     }
