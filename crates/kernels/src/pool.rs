@@ -131,9 +131,12 @@ pub(crate) fn parallel_elements(len: usize, task: impl Fn(std::ops::Range<usize>
     parallel_ranges(len.div_ceil(LANES), LANES, |units| task(units.start * LANES..len.min(units.end * LANES)));
 }
 
-/// Splits `cols` columns of `rows` rows into ranges whose starts are multiples of 16, as [`parallel_ranges`].
+/// Splits `cols` columns of `rows` rows into ranges whose starts are multiples of 16, one for each thread: pieces of
+/// far rows are read at half the speed when they are short.
 pub(crate) fn parallel_columns(rows: usize, cols: usize, task: impl Fn(std::ops::Range<usize>) + Sync) {
-    parallel_ranges(cols.div_ceil(LANES), LANES * rows, |units| task(units.start * LANES..cols.min(units.end * LANES)));
+    let least = TASK_ELEMENTS_MIN.div_ceil(rows.max(1));
+    let width = cols.div_ceil(threads()).max(least).next_multiple_of(LANES);
+    parallel(cols.div_ceil(width), |i| task(i * width..cols.min((i + 1) * width)));
 }
 
 impl Pool {
