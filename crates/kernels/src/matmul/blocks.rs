@@ -319,8 +319,8 @@ impl<A: Number, B: Weight> Block<'_, B, A> {
 
 /// Packs rows of A in tiles of six: `[tile][k][6]`. The last tile's missing rows stay as they are: none reads them.
 fn pack_rows<A: Number>(a: MatRef<'_, A>, packed: &mut [f32]) {
-    /// Columns of A at a time, so that what the tiles share of them stays in the first cache.
-    const COLUMNS: usize = 64;
+    /// Columns of A at a time: what the tiles share of them, and of the next as many, stays in the first cache.
+    const COLUMNS: usize = 16;
     let (rows, k) = a.shape();
     for start in (0..k).step_by(COLUMNS) {
         let columns = start..k.min(start + COLUMNS);

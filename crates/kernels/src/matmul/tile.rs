@@ -296,6 +296,7 @@ unsafe fn by_strides<S: Simd, B: Weight, const R: usize, const L: usize>(tile: T
             (1, TILE_ROWS, PANEL) if is_full => {
                 fixed::<S, B, R, L, UNROLLED>(Tile { a_row: 1, a_k: TILE_ROWS, b_k: PANEL, ..tile });
             }
+            (1, _, PANEL) if is_full => fixed::<S, B, R, L, UNROLLED>(Tile { a_row: 1, b_k: PANEL, ..tile }),
             (_, 1, PANEL) if is_full => fixed::<S, B, R, L, UNROLLED>(Tile { a_k: 1, b_k: PANEL, ..tile }),
             _ => fixed::<S, B, R, L, 1>(tile),
         }
