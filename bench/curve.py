@@ -6,9 +6,10 @@
 For each family a model of about three million parameters with tied embeddings is made by transformers from the seed
 and saved; the sources of the pinned transformers package, byte by byte, are the tokens. PyTorch trains it in f32 with
 AdamW, the gradient clipped, warm-up and cosine; `luban bench curve` trains the saved model on the same tokens, in f32
-and in bf16. A step's loss depends on all weights, so on everything that the steps before it did. A table goes to standard
-error, one JSON line a family to standard output; it ends with an error when the losses of any step differ by more than
---tolerance. `luban_bf16_ratio` is for information: the mean loss of luban's last 20 steps in bf16 over that in f32.
+and in bf16. A step's loss depends on all weights, so on everything that the steps before it did. A table goes to
+standard error, one JSON line a family to standard output; it ends with an error when the losses of any step differ by
+more than --tolerance. `luban_bf16_ratio` is for information: the mean loss of luban's last 20 steps in bf16 over that
+in f32.
 
 --control trains with PyTorch in f64 too, and says how far both f32 curves are from that: what rounding alone does.
 """
